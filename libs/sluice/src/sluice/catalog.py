@@ -1,0 +1,52 @@
+"""The catalog: the list of snapshots of one model. A snapshot exists once it has an entry here."""
+
+from typing import Protocol
+
+import msgspec
+
+
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot: where it lies, what it is, and the sha256 of its manifest (``digest``).
+
+    ``epoch`` is that of the trainer that cut it, ``created`` Unix seconds, ``bytes`` the size of its files.
+    ``released`` = the rollout no longer needs it, so the trainer may delete it.
+    """
+
+    id: str
+    uri: str
+    digest: str
+    parent: str | None
+    algorithm: str
+    spec_hash: str
+    epoch: int
+    created: float
+    interactions: int
+    bytes: int
+    metrics: dict[str, float]
+    released: bool = False
+
+
+class Catalog(Protocol):
+    """Port: snapshots of one model, and the fence between its trainers."""
+
+    def claim(self) -> int:
+        """Return a trainer epoch above all earlier ones; older trainers are refused from now on."""
+
+    def commit(self, entry: CatalogEntry) -> None:
+        """Insert an entry; the same id and digest again changes nothing.
+
+        Raises :class:`~sluice.errors.StaleEpoch` if a newer trainer has claimed the model and
+        :class:`~sluice.errors.Conflict` if the id exists with another digest.
+        """
+
+    def entries(self) -> list[CatalogEntry]:
+        """Return all entries in the order of their commit."""
+
+    def get(self, snapshot: str) -> CatalogEntry | None:
+        """Return one entry."""
+
+    def release(self, snapshots: set[str]) -> None:
+        """Mark entries as no longer needed by the rollout."""
+
+    def remove(self, snapshot: str) -> None:
+        """Delete a released entry (its files go first)."""

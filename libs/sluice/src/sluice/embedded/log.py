@@ -1,0 +1,124 @@
+"""The embedded event log: topics as rows of one SQLite file."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from sluice.embedded.database import Database
+from sluice.errors import StorageUnavailable
+from sluice.events import NewRecord, Partition, StoredRecord
+
+POLL_S: Final = 0.004
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS heads (topic TEXT, part INTEGER, next INTEGER NOT NULL, PRIMARY KEY (topic, part));
+CREATE TABLE IF NOT EXISTS records (
+    topic TEXT, part INTEGER, offset INTEGER, timestamp INTEGER NOT NULL, key BLOB NOT NULL, value BLOB,
+    headers BLOB, PRIMARY KEY (topic, part, offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS committed (
+    consumers TEXT, topic TEXT, part INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (consumers, topic, part));
+"""
+
+
+class EmbeddedLog:
+    """:class:`~sluice.events.EventLog` on SQLite; its partitioner is CRC-32 of the key."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    def create_topics(self, topics: Mapping[str, int]) -> None:
+        """See :class:`~sluice.events.EventLog`."""
+        rows = [(topic, part) for topic, parts in topics.items() for part in range(parts)]
+        with self._database.writing() as connection:
+            existing = {topic for (topic,) in connection.execute("SELECT DISTINCT topic FROM heads")}
+            connection.executemany(
+                "INSERT INTO heads VALUES (?, ?, 0)", [row for row in rows if row[0] not in existing]
+            )
+
+    def partitions(self, topic: str) -> list[Partition]:
+        """See :class:`~sluice.events.EventLog`."""
+        return list(self.end_offsets(topic))
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> None:
+        """See :class:`~sluice.events.EventLog`."""
+        with self._database.writing() as connection:
+            heads = dict(connection.execute("SELECT part, next FROM heads WHERE topic = ?", (topic,)))
+            if not heads:
+                raise StorageUnavailable(f"topic {topic} does not exist; create it first")
+            now = time.time_ns() // 1_000_000
+            rows = []
+            for record in records:
+                part = crc32(record.key) % len(heads)
+                headers = msgspec.msgpack.encode(record.headers) if record.headers else None
+                rows.append((topic, part, heads[part], now, record.key, record.value, headers))
+                heads[part] += 1
+            connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "UPDATE heads SET next = ? WHERE topic = ? AND part = ?",
+                [(offset, topic, part) for part, offset in heads.items()],
+            )
+
+    def read(self, positions: Mapping[Partition, int], limit: int, timeout_s: float) -> list[StoredRecord]:
+        """See :class:`~sluice.events.EventLog`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            version = self._version()
+            found = self._read_now(positions, limit)
+            if found or not self._wait_for_change(version, deadline):
+                return found
+
+    def _version(self) -> int:
+        row = self._database.connection.execute("PRAGMA data_version").fetchone()
+        return int(row[0])
+
+    def _wait_for_change(self, version: int, deadline: float) -> bool:
+        """Return whether another connection wrote before ``deadline``."""
+        while self._version() == version:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            time.sleep(min(POLL_S, remaining))
+        return True
+
+    def _read_now(self, positions: Mapping[Partition, int], limit: int) -> list[StoredRecord]:
+        share = max(1, limit // max(1, len(positions)))
+        found: list[StoredRecord] = []
+        for partition, position in positions.items():
+            rows = self._database.connection.execute(
+                "SELECT offset, timestamp, key, value, headers FROM records"
+                " WHERE topic = ? AND part = ? AND offset >= ? ORDER BY offset LIMIT ?",
+                (partition.topic, partition.number, position, share),
+            )
+            found.extend(_stored(partition, *row) for row in rows)
+        return found
+
+    def end_offsets(self, topic: str) -> dict[Partition, int]:
+        """See :class:`~sluice.events.EventLog`."""
+        rows = self._database.connection.execute(
+            "SELECT part, next FROM heads WHERE topic = ? ORDER BY part", (topic,)
+        )
+        return {Partition(topic, part): offset for part, offset in rows}
+
+    def commit(self, group: str, positions: Mapping[Partition, int]) -> None:
+        """See :class:`~sluice.events.EventLog`."""
+        rows = [(group, partition.topic, partition.number, offset) for partition, offset in positions.items()]
+        with self._database.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?)", rows)
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        """See :class:`~sluice.events.EventLog`."""
+        rows = self._database.connection.execute(
+            "SELECT topic, part, offset FROM committed WHERE consumers = ?", (group,)
+        )
+        return {Partition(topic, part): offset for topic, part, offset in rows}
+
+
+def _stored(
+    partition: Partition, offset: int, timestamp: int, key: bytes, value: bytes | None, headers: bytes | None
+) -> StoredRecord:
+    decoded = msgspec.msgpack.decode(headers, type=tuple[tuple[str, bytes], ...]) if headers else ()
+    return StoredRecord(partition, offset, timestamp, key, value, decoded)

@@ -1,0 +1,124 @@
+"""Profiles, items and popularity of one source on SQLite."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sluice.embedded.database import Database
+from sluice.events import Partition
+from sluice.profile import Applied, Profile, fold
+from sluice.records import Item, User
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS profiles (user_id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (item_id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS popularity (item_id TEXT PRIMARY KEY, count REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_count ON popularity (count DESC);
+CREATE TABLE IF NOT EXISTS counted (topic TEXT, part INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (topic, part));
+"""
+_PROFILE: Final = msgspec.msgpack.Decoder(Profile)
+_ITEM: Final = msgspec.msgpack.Decoder(Item)
+
+
+def source_database(path: Path) -> Database:
+    """Return the database of one source, to be shared by the adapters below."""
+    return Database(path, _SCHEMA)
+
+
+class EmbeddedProfiles:
+    """:class:`~sluice.profile.Profiles` on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, user_id: str) -> Profile | None:
+        """See :class:`~sluice.profile.Profiles`."""
+        row = self._database.connection.execute(
+            "SELECT document FROM profiles WHERE user_id = ?", (user_id,)
+        ).fetchone()
+        return None if row is None else _PROFILE.decode(row[0])
+
+    def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
+        """See :class:`~sluice.profile.Profiles`."""
+        with self._database.writing():
+            self._put([fold(self._get_or_new(user_id), applied) for user_id, applied in events.items()])
+
+    def describe(self, users: Sequence[User]) -> None:
+        """See :class:`~sluice.profile.Profiles`."""
+        with self._database.writing():
+            for user in users:
+                known = self._get_or_new(user.user_id)
+                self._put(
+                    [
+                        msgspec.structs.replace(
+                            known, features=user.features, interests=user.interests, views=user.views
+                        )
+                    ]
+                )
+
+    def _get_or_new(self, user_id: str) -> Profile:
+        return self.get(user_id) or Profile(user_id=user_id)
+
+    def _put(self, profiles: Sequence[Profile]) -> None:
+        self._database.connection.executemany(
+            "INSERT OR REPLACE INTO profiles VALUES (?, ?)",
+            [(profile.user_id, msgspec.msgpack.encode(profile)) for profile in profiles],
+        )
+
+
+class EmbeddedItems:
+    """:class:`~sluice.items.Items` on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, items: Sequence[Item]) -> None:
+        """See :class:`~sluice.items.Items`."""
+        rows = [(item.item_id, msgspec.msgpack.encode(item)) for item in items]
+        with self._database.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", rows)
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """See :class:`~sluice.items.Items`."""
+        with self._database.writing() as connection:
+            connection.executemany("DELETE FROM items WHERE item_id = ?", [(each,) for each in item_ids])
+
+    def get(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """See :class:`~sluice.items.Items`."""
+        marks = ", ".join("?" * len(item_ids))
+        rows = self._database.connection.execute(
+            f"SELECT item_id, document FROM items WHERE item_id IN ({marks})",  # noqa: S608 (only marks)
+            tuple(item_ids),
+        )
+        return {item_id: _ITEM.decode(document) for item_id, document in rows}
+
+
+class EmbeddedPopularity:
+    """:class:`~sluice.items.Popularity` on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def apply(self, partition: Partition, end_offset: int, gains: Mapping[str, float]) -> None:
+        """See :class:`~sluice.items.Popularity`."""
+        with self._database.writing() as connection:
+            counted = connection.execute(
+                "SELECT offset FROM counted WHERE topic = ? AND part = ?", partition
+            ).fetchone()
+            if counted is not None and counted[0] >= end_offset:
+                return
+            connection.executemany(
+                "INSERT INTO popularity VALUES (?, ?)"
+                " ON CONFLICT (item_id) DO UPDATE SET count = count + excluded.count",
+                list(gains.items()),
+            )
+            connection.execute("INSERT OR REPLACE INTO counted VALUES (?, ?, ?)", (*partition, end_offset))
+
+    def top(self, n: int) -> list[tuple[str, float]]:
+        """See :class:`~sluice.items.Popularity`."""
+        rows = self._database.connection.execute(
+            "SELECT item_id, count FROM popularity ORDER BY count DESC, item_id LIMIT ?", (n,)
+        )
+        return list(rows)

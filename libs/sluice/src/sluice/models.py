@@ -1,0 +1,40 @@
+"""Reads RecommenderModel files."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from sluice.errors import InvalidModel
+from sluice.lint import check
+from sluice.model import RecommenderModel
+
+MAX_BYTES = 256 * 1024
+
+
+def load(path: Path) -> RecommenderModel:
+    """Read and check a model file; raises :class:`InvalidModel` with one sentence per problem."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidModel([f"{path}: {error.strerror}; give an existing RecommenderModel file"]) from error
+    if len(data) > MAX_BYTES:
+        raise InvalidModel([f"{path}: over {MAX_BYTES} bytes; a RecommenderModel is smaller"])
+    return parse(data, str(path))
+
+
+def parse(data: bytes, name: str) -> RecommenderModel:
+    """Read and check one YAML document."""
+    try:
+        document: Any = yaml.safe_load(data)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidModel([f"{name}: not YAML: {' '.join(str(error).split())}"]) from error
+    try:
+        model = msgspec.convert(document, RecommenderModel)
+    except msgspec.ValidationError as error:
+        raise InvalidModel([f"{name}: {error}; correct the field"]) from error
+    problems = check(model)
+    if problems:
+        raise InvalidModel([f"{name}: {problem}" for problem in problems])
+    return model

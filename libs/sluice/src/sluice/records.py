@@ -1,0 +1,225 @@
+"""Records on the topics of a source: what a client may send and what Sluice writes itself.
+
+Only this module turns bytes from outside into typed records. Anything it cannot read raises
+:class:`~sluice.errors.InvalidRecord` with a stable ``reason``, which becomes a dead-letter header.
+"""
+
+import math
+from typing import Any, Final, TypeVar
+
+import msgspec
+import orjson
+
+from sluice.errors import InvalidRecord
+
+MAX_ID_BYTES: Final = 256
+MAX_RECORD_BYTES: Final = 64 * 1024
+MAX_FEATURES: Final = 256
+MAX_DEPTH: Final = 16
+
+T = TypeVar("T")
+
+Features = tuple[str, ...]
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One user did one thing with one item. ``ts`` is Unix time in milliseconds; ``value`` is finite."""
+
+    user_id: str
+    item_id: str
+    event: str = "view"
+    value: float = 1.0
+    ts: int | None = None
+    session_id: str | None = None
+    event_id: str | None = None
+    request_id: str | None = None
+
+
+class Forget(msgspec.Struct, frozen=True, kw_only=True):
+    """Voids all earlier offsets of this user, for every reader and on replay."""
+
+    user_id: str
+    control: str = "forget"
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry of the item catalogue; ``features`` are ``name:value`` words an encoder may learn from."""
+
+    item_id: str
+    title: str = ""
+    features: Features = ()
+    attributes: dict[str, Any] = {}
+    available: bool = True
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a user beyond interactions."""
+
+    user_id: str
+    features: Features = ()
+    interests: dict[str, float] = {}
+    views: dict[str, dict[str, Any]] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client was given; attribution credits later interactions to it. ``ts`` in milliseconds."""
+
+    request_id: str
+    user_id: str
+    model: str
+    snapshot: str
+    items: tuple[str, ...]
+    ts: int
+    track: str = "stable"
+
+
+def check_id(value: object, field: str) -> str:
+    """Return ``value`` if it is a usable id (1–256 bytes of UTF-8, no control characters), else raise."""
+    if not isinstance(value, str):
+        raise InvalidRecord("bad-id", f"{field} must be a string, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidRecord("bad-id", f"{field} must be valid UTF-8; remove the lone surrogate") from error
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise InvalidRecord(
+            "bad-id", f"{field} must be 1 to {MAX_ID_BYTES} bytes of UTF-8, not {size}; shorten it"
+        )
+    if any(character < " " or character == "\x7f" for character in value):
+        raise InvalidRecord("bad-id", f"{field} must not contain control characters; remove them")
+    return value
+
+
+def _parse_json(payload: bytes) -> Any:
+    if len(payload) > MAX_RECORD_BYTES:
+        raise InvalidRecord(
+            "too-large", f"a record may have {MAX_RECORD_BYTES} bytes, this one has {len(payload)}; split it"
+        )
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord("bad-json", f"the record is not JSON: {error}") from error
+
+
+def check_depth(value: Any, depth: int = MAX_DEPTH) -> None:
+    """Raise if ``value`` nests deeper than ``depth`` objects or arrays."""
+    if depth < 0:
+        raise InvalidRecord("too-deep", f"nest at most {MAX_DEPTH} objects or arrays in one another")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        check_depth(child, depth - 1)
+
+
+def _convert(document: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRecord("bad-field", f"{error}; correct the field") from error
+
+
+def interaction_from(document: Any) -> Interaction | Forget:
+    """Check a decoded JSON value and return the record it stands for."""
+    if not isinstance(document, dict):
+        raise InvalidRecord("bad-shape", "an interaction must be a JSON object with user_id and item_id")
+    check_depth(document)
+    if "control" in document:
+        return _forget_from(document)
+    _require(document, "user_id", "item_id")
+    record = _convert(document, Interaction)
+    check_id(record.user_id, "user_id")
+    check_id(record.item_id, "item_id")
+    for field in ("event", "session_id", "event_id", "request_id"):
+        value = getattr(record, field)
+        if value is not None:
+            check_id(value, field)
+    if not math.isfinite(record.value) or not 0 < record.value <= 1e6:
+        raise InvalidRecord("bad-field", f"value must be above 0 and at most 1e6, not {record.value}")
+    if record.ts is not None and not 0 <= record.ts < 1 << 53:
+        raise InvalidRecord("bad-field", f"ts must be Unix milliseconds, not {record.ts}")
+    return record
+
+
+def _forget_from(document: dict[str, Any]) -> Forget:
+    _require(document, "user_id")
+    record = _convert(document, Forget)
+    check_id(record.user_id, "user_id")
+    if record.control != "forget":
+        raise InvalidRecord("bad-control", f'control must be "forget", not "{record.control[:40]}"')
+    return record
+
+
+def _require(document: dict[str, Any], *fields: str) -> None:
+    for field in fields:
+        if field not in document:
+            raise InvalidRecord("missing-field", f"{field} is missing; add it")
+
+
+def decode_interaction(payload: bytes) -> Interaction | Forget:
+    """Read an interaction topic's payload: JSON, or the plain text form ``user:item``."""
+    if payload[:1] in (b"{", b"["):
+        return interaction_from(_parse_json(payload))
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRecord("bad-utf8", "the record is neither JSON nor UTF-8 text user:item") from error
+    user_id, colon, item_id = text.strip().partition(":")
+    if not colon:
+        raise InvalidRecord("bad-shape", "send a JSON object or the text user:item")
+    return Interaction(user_id=check_id(user_id, "user_id"), item_id=check_id(item_id, "item_id"))
+
+
+def item_from(document: Any) -> Item:
+    """Check a decoded JSON value and return the item it stands for."""
+    if not isinstance(document, dict):
+        raise InvalidRecord("bad-shape", "an item must be a JSON object with item_id")
+    check_depth(document)
+    _require(document, "item_id")
+    item = _convert(document, Item)
+    check_id(item.item_id, "item_id")
+    _check_features(item.features)
+    return item
+
+
+def user_from(document: Any) -> User:
+    """Check a decoded JSON value and return the user it stands for."""
+    if not isinstance(document, dict):
+        raise InvalidRecord("bad-shape", "a user must be a JSON object with user_id")
+    check_depth(document)
+    _require(document, "user_id")
+    user = _convert(document, User)
+    check_id(user.user_id, "user_id")
+    _check_features(user.features)
+    for name, weight in user.interests.items():
+        if not math.isfinite(weight):
+            raise InvalidRecord("bad-field", f"interests.{name[:40]} must be a finite number")
+    return user
+
+
+def _check_features(features: Features) -> None:
+    if len(features) > MAX_FEATURES:
+        raise InvalidRecord("bad-field", f"features may hold {MAX_FEATURES} words, not {len(features)}")
+    for feature in features:
+        check_id(feature, "features")
+
+
+def decode_item(payload: bytes) -> Item:
+    """Read an ``items`` payload."""
+    return item_from(_parse_json(payload))
+
+
+def decode_user(payload: bytes) -> User:
+    """Read a ``users`` payload."""
+    return user_from(_parse_json(payload))
+
+
+def decode_answer(payload: bytes) -> Answer:
+    """Read an ``answers`` payload (written by recommenders alone)."""
+    try:
+        return msgspec.json.decode(payload, type=Answer)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRecord("bad-field", f"not an answer: {error}") from error
+
+
+def encode(record: Interaction | Forget | Item | User | Answer) -> bytes:
+    """Return the JSON payload of a record."""
+    return msgspec.json.encode(record)

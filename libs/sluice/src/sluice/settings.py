@@ -1,0 +1,56 @@
+"""Settings of a process, read from the environment once at its start.
+
+Each service declares a frozen msgspec Struct; field ``log_level`` is read from ``SLUICE_LOG_LEVEL``. The
+reference page of settings is generated from these types.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from sluice.errors import InvalidSetting
+
+PREFIX = "SLUICE_"
+S = TypeVar("S", bound="Settings")
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service needs. ``home`` holds all state of the embedded mode."""
+
+    home: Annotated[str, Meta(description="Folder of the embedded event log, stores and snapshots.")] = (
+        ".sluice"
+    )
+    model_file: Annotated[str, Meta(description="RecommenderModel file (YAML) this process serves.")] = ""
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+    ] = "info"
+
+    @property
+    def home_path(self) -> Path:
+        """``home`` as a path."""
+        return Path(self.home)
+
+
+def read(kind: type[S], environment: Mapping[str, str]) -> S:
+    """Return ``kind`` from ``SLUICE_*`` variables; raises :class:`InvalidSetting` naming variable and fix."""
+    values = {
+        field.name: environment[PREFIX + field.name.upper()]
+        for field in msgspec.structs.fields(kind)
+        if PREFIX + field.name.upper() in environment
+    }
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidSetting(f"{PREFIX}{name.upper()} is {value!r}: {error}; correct it") from error
+    return msgspec.convert(values, kind, strict=False)
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that make :func:`read` give ``settings`` back."""
+    return {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.__struct_fields__}

@@ -1,0 +1,42 @@
+"""Verification: every file present, every size and checksum right, nothing else in the directory.
+
+Faiss itself loads bit-flipped files without a word, so this is the only guard. Done once per copy.
+"""
+
+from pathlib import Path
+
+from sluice.errors import SnapshotRefused
+from sluice.snapshot import manifest
+from sluice.snapshot.manifest import Manifest
+
+
+def verify(directory: Path, digest: str | None = None) -> Manifest:
+    """Return the manifest of a sound unit; raises :class:`SnapshotRefused` with the first thing wrong.
+
+    ``digest`` is the manifest's sha256 as the catalog has it; None trusts the manifest itself.
+    """
+    made = manifest.read(directory)
+    if digest is not None and manifest.digest(directory / manifest.MANIFEST) != digest:
+        raise SnapshotRefused(
+            f"the manifest of {directory.name} is not the one in the catalog; copy it again"
+        )
+    if made.id != directory.name:
+        raise SnapshotRefused(f"directory {directory.name} holds snapshot {made.id}; restore the right files")
+    present = {path.name for path in directory.iterdir()} - {manifest.MANIFEST}
+    for name in sorted(present - set(made.files)):
+        raise SnapshotRefused(f"{name} of {made.id} is not in its manifest; remove it")
+    for name, file in made.files.items():
+        _check(directory / name, file, made.id)
+    return made
+
+
+def _check(path: Path, file: manifest.File, snapshot: str) -> None:
+    if path.name != str(path.relative_to(path.parent)) or not path.is_file():
+        raise SnapshotRefused(f"{path.name} of {snapshot} is missing; copy the snapshot again")
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise SnapshotRefused(
+            f"{path.name} of {snapshot} has {size} bytes instead of {file.bytes}; copy the snapshot again"
+        )
+    if manifest.digest(path) != file.sha256:
+        raise SnapshotRefused(f"{path.name} of {snapshot} has a wrong checksum; copy the snapshot again")

@@ -1,0 +1,1 @@
+"""Learners: one file each, one line in :mod:`sluice_trainer.learners.registry`."""
