@@ -62,9 +62,10 @@ class Encoder(Protocol):
 class RidgeEncoder:
     """Recency-weighted ridge regression towards the mean user (GMF, ALS).
 
-    Solves, per user, ``min_y  Σ_i c_i (1 - x_i·y)² + α Σ_all (x·y)² + λ |y - y0|²`` with
+    Solves, per user, ``min_y  Σ_i c_i (t - x_i·y)² + α Σ_all (x·y)² + λ |y - y0|²`` with
     ``c_i = weight_i · decay^age_i``: the fold-in of implicit-feedback ALS (Hu, Koren, Volinsky 2008, eq. 4)
-    with a recency weight and a prior mean. ``gram`` is ``XᵀX (d, d)``, ``prior`` is ``y0 (d,)``.
+    with a recency weight and a prior mean. ``gram`` is ``XᵀX (d, d)``, ``prior`` is ``y0 (d,)``, ``target``
+    is ``t``: 1 where inner products are preferences (ALS), some logits where they are logits (GMF).
     """
 
     kind = "ridge"
@@ -74,8 +75,13 @@ class RidgeEncoder:
         self.decay, self.ridge, self.background = decay, ridge, background
 
     def parameters(self) -> dict[str, Any]:
-        """Return decay in (0, 1], ridge λ > 0 and background α ≥ 0."""
-        return {"decay": self.decay, "ridge": self.ridge, "background": self.background}
+        """Return decay in (0, 1], ridge λ > 0, background α ≥ 0 and target t > 0."""
+        return {
+            "decay": self.decay,
+            "ridge": self.ridge,
+            "background": self.background,
+            "target": self.target,
+        }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return ``prior (d,)`` and ``gram (d, d)``, float32."""
@@ -93,7 +99,7 @@ class RidgeEncoder:
         left = weighted.transpose(0, 2, 1) @ vectors + (self.background * self.gram + identity)  # (B, d, d)
         # Solved for the step away from the prior, so that no evidence gives the prior exactly.
         expected = vectors @ self.prior  # (B, R)
-        right = np.einsum("brd,br->bd", weighted, 1.0 - expected) - self.background * (
+        right = np.einsum("brd,br->bd", weighted, self.target - expected) - self.background * (
             self.gram @ self.prior
         ) * (confidence.sum(axis=1, keepdims=True) > 0)
         step = np.linalg.solve(left, right[:, :, None])[:, :, 0]

@@ -7,6 +7,7 @@ YAML and JSON tool unchanged.
 
 from datetime import timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Annotated, Final
 
 import msgspec
@@ -209,3 +210,12 @@ def seconds(duration: str) -> float:
 def as_timedelta(duration: str) -> timedelta:
     """Return a duration as a timedelta."""
     return timedelta(seconds=seconds(duration))
+
+
+def spec_hash(spec: ModelSpec) -> str:
+    """Return what a snapshot is cut under: equal for specs with equal algorithm and source.
+
+    Serving, snapshot and rollout settings may change without making a snapshot unfit.
+    """
+    document = msgspec.json.encode([spec.algorithm, spec.source], order="sorted")
+    return blake2b(document, digest_size=8).hexdigest()

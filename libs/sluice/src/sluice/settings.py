@@ -35,6 +35,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """``home`` as a path."""
         return Path(self.home)
 
+    @property
+    def model_path(self) -> Path:
+        """``model_file`` as a path; raises :class:`InvalidSetting` if it was not given."""
+        if not self.model_file:
+            raise InvalidSetting(f"{PREFIX}MODEL_FILE is not set; give a RecommenderModel file")
+        return Path(self.model_file)
+
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
     """Return ``kind`` from ``SLUICE_*`` variables; raises :class:`InvalidSetting` naming variable and fix."""

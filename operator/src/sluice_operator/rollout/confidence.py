@@ -83,15 +83,18 @@ def mean_interval(total: float, squares: float, n: int) -> Interval:
     return Interval(total / n, total / n - width, total / n + width)
 
 
-def cluster_sd(rate_variance: float, clusters: int) -> float:
-    """Return the deviation per cluster of a rate whose variance is known, never 0; infinite below 2 clusters.
+def cluster_sd(*arms: tuple[float, int]) -> float:
+    """Return the deviation per cluster of a rate, or of a difference of independent rates, never 0.
 
-    ``rate_variance`` is that of the estimate itself, so the deviation per cluster is √(clusters·variance).
-    One pseudo-cluster whose answers were all hit adds 1/clusters² to the variance (see :func:`guarded_sd`).
+    Each arm is (variance of its rate, number of clusters). The estimate's variance is the sum over arms, and
+    the smaller arm's clusters n are what :func:`half_width` counts, so the deviation is √(n · variance). Per
+    arm one pseudo-cluster whose answers were all hit adds 1/clusters² (see :func:`guarded_sd`). Infinite if
+    an arm has fewer than 2 clusters.
     """
-    if clusters < 2:
+    if min(clusters for _, clusters in arms) < 2:
         return math.inf
-    return math.sqrt(clusters * (rate_variance + 1.0 / clusters**2))
+    variance = sum(variance + 1.0 / clusters**2 for variance, clusters in arms)
+    return math.sqrt(min(clusters for _, clusters in arms) * variance)
 
 
 def samples_to_clear(sd: float, distance: float) -> int | None:

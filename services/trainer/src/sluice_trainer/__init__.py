@@ -1,0 +1,1 @@
+"""The trainer: learns from interactions as they arrive and cuts immutable snapshots."""

@@ -6,7 +6,7 @@ next cut with the same id replaces.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sluice.encoder import Encoder, Matrix, Rows
 from sluice.snapshot import ids, manifest
 from sluice.snapshot.manifest import EncoderManifest, File, Manifest, PartManifest
+from sluice.snapshot.unit import Unit
 
 
 class VectorsContent(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,17 +48,27 @@ class UnitContent(msgspec.Struct, frozen=True, kw_only=True):
     event_weights: dict[str, float] = {}
 
 
-def write(directory: Path, content: UnitContent, provenance: Mapping[str, Any]) -> Manifest:
+Measure = Callable[[Unit], dict[str, float]]
+
+
+def write(
+    directory: Path, content: UnitContent, provenance: Mapping[str, Any], measure: Measure | None = None
+) -> Manifest:
     """Write ``content`` as ``directory`` and return its manifest.
 
     ``provenance`` holds the manifest's fields except ``encoder``, ``parts``, ``files`` and
-    ``schema_version``. Raises OSError when the disk is full; then nothing of that name exists.
+    ``schema_version``; ``measure`` looks at the written unit and adds to its metrics. Raises OSError when
+    the disk is full; then nothing of that name exists.
     """
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         made = _write_files(temporary, content, provenance)
+        if measure is not None:
+            metrics = made.metrics | measure(Unit.open(temporary))
+            made = msgspec.structs.replace(made, metrics=metrics)
+            _write_bytes(temporary / manifest.MANIFEST, manifest.encode(made))
         shutil.rmtree(directory, ignore_errors=True)
         temporary.rename(directory)
     except BaseException:
@@ -119,7 +130,7 @@ def _write_index(path: Path, matrix: Matrix) -> None:
 def save(path: Path, array: NDArray[Any]) -> None:
     """Write one array durably; it is read back without pickle."""
     with path.open("wb") as stream:
-        np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
         stream.flush()
         os.fsync(stream.fileno())
 

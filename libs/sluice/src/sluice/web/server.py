@@ -1,0 +1,146 @@
+"""Runs a Falcon app on gunicorn: bind first, fork, and only then build the app in each worker."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from msgspec import Meta
+
+from sluice.errors import InvalidSetting
+from sluice.settings import Port, Settings
+
+KEEPALIVE_S: Final = 75
+GRACEFUL_S: Final = 20
+TIMEOUT_S: Final = 120
+
+
+class ServerSettings(Settings, frozen=True, kw_only=True):
+    """Where a service listens and with how much.
+
+    Not ``host`` and ``port``: Kubernetes sets ``SLUICE_PORT`` itself beside a Service named ``sluice``.
+    """
+
+    listen_host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    listen_port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8080
+    workers: Annotated[int, Meta(ge=1, le=64, description="Worker processes.")] = 1
+    threads: Annotated[int, Meta(ge=1, le=256, description="Threads of a worker.")] = 4
+
+
+class Worker(Protocol):
+    """What one worker process runs: built after the fork, started before the first request."""
+
+    @property
+    def wsgi(self) -> Callable[..., Any]:
+        """The app."""
+
+    def start(self) -> None:
+        """Start background threads."""
+
+    def stop(self) -> None:
+        """Stop them and write out what is left; the last request has ended."""
+
+
+def bind(settings: ServerSettings) -> socket.socket:
+    """Return the listening socket; raises :class:`InvalidSetting` naming the setting if it cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.listen_host, settings.listen_port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise InvalidSetting(
+            f"SLUICE_LISTEN_PORT is {settings.listen_port} on {settings.listen_host}:"
+            f" {(error.strerror or str(error)).lower()}; stop what uses it or set another port"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def serve(settings: ServerSettings, build: Callable[[], Worker]) -> None:
+    """Serve until SIGTERM. ``build`` is called in each worker, so nothing it imports is loaded before."""
+    listener = bind(settings)
+    metrics_folder = _metrics_folder() if settings.workers > 1 else None
+    try:
+        _Application(settings, listener.fileno(), build).run()
+    finally:
+        if metrics_folder is not None:
+            shutil.rmtree(metrics_folder, ignore_errors=True)
+
+
+def _metrics_folder() -> Path:
+    """Give prometheus a fresh folder; it must be known before prometheus_client is first imported."""
+    folder = Path(tempfile.mkdtemp(prefix="sluice-metrics-"))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder
+
+
+class _Application(BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: ServerSettings, descriptor: int, build: Callable[[], Worker]) -> None:
+        self._settings, self._descriptor, self._build = settings, descriptor, build
+        self._worker: Worker | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in {
+            "bind": f"fd://{self._descriptor}",
+            "workers": self._settings.workers,
+            "threads": self._settings.threads,
+            "worker_class": "gthread",
+            "control_socket_disable": True,
+            "keepalive": KEEPALIVE_S,
+            "graceful_timeout": GRACEFUL_S,
+            "timeout": TIMEOUT_S,
+            "loglevel": "warning",
+            "logger_class": JsonLogger,
+            "post_worker_init": self._started,
+            "worker_exit": self._stopped,
+            "child_exit": _child_exited,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Any]:
+        self._worker = self._build()
+        return self._worker.wsgi
+
+    def _started(self, worker: Any) -> None:
+        assert self._worker is not None
+        self._worker.start()
+
+    def _stopped(self, server: Any, worker: Any) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+
+
+def _child_exited(server: Any, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+class JsonLogger(Logger):  # type: ignore[misc]
+    """Gunicorn's own lines in the form of :mod:`sluice.logs`."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set gunicorn up, then the form of its lines."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(_JsonFormatter())
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,0 +1,86 @@
+"""``sluice-trainer``: one trainer for one model."""
+
+import os
+import signal
+import sys
+import threading
+from typing import Annotated, Any
+
+import structlog
+from msgspec import Meta
+
+from sluice import logs, models, settings
+from sluice.embedded.home import Home
+from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
+from sluice.errors import SluiceError
+from sluice.topics import topics_of
+
+
+class TrainerSettings(settings.Settings, frozen=True, kw_only=True):
+    """Settings of the trainer."""
+
+    port: Annotated[settings.Port, Meta(description="Port of health, status and metrics; 0 = any.")] = 8085
+    seed: Annotated[int, Meta(ge=0, lt=1 << 32, description="Seed of all randomness of this model.")] = 0
+    warmup_events: Annotated[
+        int, Meta(ge=1, description="How many interactions the log must hold before the first training.")
+    ] = 1_000
+    checkpoint_seconds: Annotated[
+        float, Meta(gt=0, description="Longest time between two checkpoints, in seconds.")
+    ] = 15.0
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; exit 2 with one sentence if a setting or the model file is wrong."""
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(library, "1")
+    try:
+        run(settings.read(TrainerSettings, os.environ))
+    except (SluiceError, OSError) as error:
+        print(f"sluice-trainer: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(configured: TrainerSettings) -> None:
+    """Wire the trainer to the embedded adapters and drive it."""
+    import torch
+
+    from sluice_trainer import status
+    from sluice_trainer.loop import Loop
+    from sluice_trainer.trainer import Trainer
+
+    torch.set_num_threads(1)
+    logs.configure("trainer", configured.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    model = models.load(configured.model_path)
+    trainer = Trainer(model, configured.seed)
+    home, source = Home(configured.home_path), model.spec.source.name
+    log, database = home.log(source), home.model(model.key)
+
+    def lag() -> int:
+        ends = log.end_offsets(topics_of(source).interactions)
+        return sum(end - trainer.position.offsets.get(part.number, 0) for part, end in ends.items())
+
+    def describe() -> dict[str, Any]:
+        return status.describe(trainer, lag())
+
+    status.serve(configured.port, describe)
+    loop = Loop(
+        trainer,
+        folder=home.trainer(model.key) / trainer.position.spec_hash,
+        store=home.snapshots(model.key),
+        log=log,
+        catalog=EmbeddedCatalog(database),
+        evidence=EmbeddedEvidence(database),
+        routing=EmbeddedRouting(database),
+        warmup_events=configured.warmup_events,
+        checkpoint_s=configured.checkpoint_seconds,
+    )
+    structlog.get_logger().info("started", model=model.key, algorithm=model.spec.algorithm.type)
+    loop.run(stopping)
+
+
+if __name__ == "__main__":
+    main()

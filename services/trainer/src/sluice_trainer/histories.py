@@ -1,0 +1,152 @@
+"""What the trainer remembers of each user: newest items, and everything seen. Vectorised over a batch.
+
+Both answer for the moment *before* each event of a batch, also where one user comes several times in it.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluice.encoder import RECENT_LIMIT, Matrix, Rows
+
+Keys = NDArray[np.int64]
+State = dict[str, NDArray[np.generic]]
+_USER_BITS: Final = 32
+
+
+class RecentItems:
+    """The last ``RECENT_LIMIT`` items of each user, oldest first, padded with -1 in front."""
+
+    def __init__(self) -> None:
+        self.items: Rows = np.empty((0, RECENT_LIMIT), dtype=np.int32)
+        self.weights: Matrix = np.empty((0, RECENT_LIMIT), dtype=np.float32)
+
+    def push(self, users: Rows, items: Rows, weights: Matrix) -> tuple[Rows, Matrix]:
+        """Take a batch over; return ``(n, R)`` items and weights before each event, newest first."""
+        self._grow(int(users.max(initial=-1)) + 1)
+        blocks = _Blocks.of(users)
+        windows = blocks.slots[:, None] - 1 - np.arange(RECENT_LIMIT)  # newest first, (n, R)
+        before = []
+        for table, new in ((self.items, items), (self.weights, weights)):
+            flat = blocks.join(table, new)
+            before.append(flat[windows])
+            table[blocks.users] = flat[blocks.ends[:, None] + np.arange(-RECENT_LIMIT, 0)]
+        return before[0].astype(np.int32), before[1].astype(np.float32)
+
+    def forget(self, user: int) -> None:
+        """Empty one user's row."""
+        if user < len(self.items):
+            self.items[user], self.weights[user] = -1, 0
+
+    def _grow(self, users: int) -> None:
+        missing = users - len(self.items)
+        if missing > 0:
+            room = max(missing, len(self.items) // 10)
+            self.items = np.vstack([self.items, np.full((room, RECENT_LIMIT), -1, dtype=np.int32)])
+            self.weights = np.vstack([self.weights, np.zeros((room, RECENT_LIMIT), dtype=np.float32)])
+
+    def state(self) -> State:
+        """Return the arrays for a checkpoint."""
+        return {"items": self.items.copy(), "weights": self.weights.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take a checkpoint's arrays over."""
+        self.items, self.weights = state["items"].astype(np.int32), state["weights"].astype(np.float32)
+
+
+class _Blocks(NamedTuple):
+    """A batch laid out by user: each distinct user's stored row, then its new values in batch order.
+
+    ``slots (n,)`` is where each event of the batch lies in the flat array, ``ends (u,)`` where a block ends.
+    """
+
+    users: Rows
+    order: NDArray[np.intp]
+    slots: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, users: Rows) -> "_Blocks":
+        order = np.argsort(users, kind="stable")
+        distinct, counts = np.unique(users, return_counts=True)
+        ends = np.cumsum(counts + RECENT_LIMIT)
+        rank = np.repeat(np.arange(len(distinct)), counts)  # block of each event, in sorted order
+        slots = np.empty(len(users), dtype=np.intp)
+        slots[order] = np.arange(len(users)) + (rank + 1) * RECENT_LIMIT
+        return cls(distinct.astype(np.int32), order, slots, ends)
+
+    def join(self, table: NDArray[np.generic], new: NDArray[np.generic]) -> NDArray[np.generic]:
+        flat = np.empty(len(new) + table[self.users].size, dtype=table.dtype)
+        stored = np.ones(len(flat), dtype=np.bool_)
+        stored[self.slots] = False
+        flat[stored] = table[self.users].ravel()
+        flat[self.slots] = new
+        return flat
+
+
+class SeenItems:
+    """Which user has seen which item: sorted 64-bit keys (user, item), new ones in a small unsorted tail.
+
+    Eight bytes a pair; the tail is merged when it exceeds a sixteenth of the whole, so adding is linear
+    over time.
+    """
+
+    def __init__(self) -> None:
+        self._sorted: Keys = np.empty(0, dtype=np.int64)
+        self._tail: Keys = np.empty(0, dtype=np.int64)
+
+    def push(self, users: Rows, items: Rows) -> NDArray[np.bool_]:
+        """Take a batch over; return ``(n,)`` whether each item had been seen before its event."""
+        keys = _keys(users, items)
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        repeated = first[inverse] != np.arange(len(keys))
+        seen = repeated | self._contains(keys)
+        self._tail = np.concatenate([self._tail, keys[~seen]])
+        if len(self._tail) > max(4096, len(self._sorted) // 16):
+            self._merge()
+        return seen
+
+    def _contains(self, keys: Keys) -> NDArray[np.bool_]:
+        places = np.searchsorted(self._sorted, keys)
+        places[places == len(self._sorted)] = 0
+        known = np.zeros(len(keys), dtype=np.bool_)
+        if len(self._sorted):
+            known = self._sorted[places] == keys
+        known |= np.isin(keys, self._tail)
+        return known
+
+    def _merge(self) -> None:
+        self._sorted = np.sort(np.concatenate([self._sorted, self._tail]), kind="stable")
+        self._tail = np.empty(0, dtype=np.int64)
+
+    def of(self, users: Rows) -> tuple[NDArray[np.intp], Rows]:
+        """Return (position in ``users``, item) for every pair on record, positions ascending."""
+        wide = users.astype(np.int64)
+        starts = np.searchsorted(self._sorted, wide << _USER_BITS)
+        counts = np.searchsorted(self._sorted, (wide + 1) << _USER_BITS) - starts
+        positions = np.repeat(np.arange(len(users)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        items = self._sorted[np.repeat(starts, counts) + within] & 0xFFFFFFFF
+        late_positions, late = np.nonzero((self._tail >> _USER_BITS)[None, :] == wide[:, None])
+        return (
+            np.concatenate([positions, late_positions]),
+            np.concatenate([items, self._tail[late] & 0xFFFFFFFF]).astype(np.int32),
+        )
+
+    def forget(self, user: int) -> None:
+        """Drop one user's pairs."""
+        self._sorted = self._sorted[self._sorted >> _USER_BITS != user]
+        self._tail = self._tail[self._tail >> _USER_BITS != user]
+
+    def state(self) -> State:
+        """Return the arrays for a checkpoint."""
+        return {"sorted": self._sorted.copy(), "tail": self._tail.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take a checkpoint's arrays over."""
+        self._sorted, self._tail = state["sorted"].astype(np.int64), state["tail"].astype(np.int64)
+
+
+def _keys(users: Rows, items: Rows) -> Keys:
+    return (users.astype(np.int64) << _USER_BITS) | items.astype(np.int64)

@@ -1,0 +1,56 @@
+"""Counter-based randomness: every draw is a hash of (seed, key, draw number), so that a replay draws the same.
+
+There is no generator state to keep, no order to respect and nothing to checkpoint. The hash is the
+finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluice.encoder import Matrix
+
+Keys = NDArray[np.uint64]
+
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND: Final = np.uint64(0x94D049BB133111EB)
+
+
+def mix(values: Keys) -> Keys:
+    """Return SplitMix64's finaliser of each value, ``uint64`` of the same shape."""
+    values = (values ^ (values >> np.uint64(30))) * _FIRST
+    values = (values ^ (values >> np.uint64(27))) * _SECOND
+    return values ^ (values >> np.uint64(31))
+
+
+def hashes(seed: int, keys: Keys, draws: Keys) -> Keys:
+    """Return one hash per (key, draw); ``keys`` and ``draws`` broadcast against each other."""
+    start = np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
+    return mix(mix(mix(start + _GOLDEN) ^ keys) + draws * _GOLDEN)
+
+
+def order(seed: int, keys: Keys, round_number: int) -> NDArray[np.int64]:
+    """Return a permutation of ``len(keys)``, another one for each round."""
+    return np.argsort(hashes(seed, keys, _draw(round_number)), kind="stable")
+
+
+def uniform_rows(seed: int, keys: Keys, draws: int, rows: int, round_number: int = 0) -> NDArray[np.int64]:
+    """Return ``draws`` rows of ``[0, rows)`` in all, dealt over the keys in turn, ``(draws,) int64``."""
+    numbers = np.arange(draws, dtype=np.uint64)
+    keys = keys[numbers % np.uint64(len(keys))]
+    drawn = hashes(seed, keys, numbers // np.uint64(len(keys)) + _draw(round_number) * np.uint64(1 << 32))
+    return (drawn % np.uint64(rows)).astype(np.int64)
+
+
+def fresh_rows(seed: int, start: int, stop: int, width: int, scale: float) -> Matrix:
+    """Return starting values of rows ``start..stop``, uniform with standard deviation ``scale``."""
+    rows = np.arange(start, stop, dtype=np.uint64)[:, None]
+    bits = hashes(seed, rows, np.arange(width, dtype=np.uint64)[None, :]) >> np.uint64(40)
+    unit = bits.astype(np.float64) / float(1 << 23) - 1.0  # 24 bits, in [-1, 1)
+    return (unit * (scale * np.sqrt(3.0))).astype(np.float32)
+
+
+def _draw(number: int) -> Keys:
+    return np.array([number], dtype=np.uint64)

@@ -1,0 +1,21 @@
+"""What every learner refuses before it touches its state."""
+
+import numpy as np
+
+from sluice_trainer.learners.protocol import Interactions, NonFiniteLoss
+
+
+def name_of(batch: Interactions) -> str:
+    """Return how a message names a batch: its size and the range of its keys."""
+    if not len(batch.keys):
+        return "batch of 0 events"
+    return f"batch of {len(batch.keys)} events with keys {batch.keys.min()}..{batch.keys.max()}"
+
+
+def refuse_bad_weights(batch: Interactions) -> None:
+    """Raise :class:`NonFiniteLoss` if a weight is not finite or below 0; it would outlive its batch."""
+    for weights in (batch.weights, batch.recent_weights):
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise NonFiniteLoss(
+                f"{name_of(batch)} holds weights that are negative or not finite; check the events' values"
+            )
