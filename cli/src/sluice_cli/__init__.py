@@ -1,0 +1,1 @@
+"""The `sluice` command: the whole platform on one machine."""

@@ -1,0 +1,1 @@
+"""The operator: lets each snapshot through to the serving pods, measured, step by step."""

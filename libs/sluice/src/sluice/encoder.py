@@ -70,9 +70,18 @@ class RidgeEncoder:
 
     kind = "ridge"
 
-    def __init__(self, prior: Matrix, gram: Matrix, *, decay: float, ridge: float, background: float) -> None:
+    def __init__(
+        self,
+        prior: Matrix,
+        gram: Matrix,
+        *,
+        decay: float,
+        ridge: float,
+        background: float,
+        target: float = 1.0,
+    ) -> None:
         self.prior, self.gram = prior, gram
-        self.decay, self.ridge, self.background = decay, ridge, background
+        self.decay, self.ridge, self.background, self.target = decay, ridge, background, target
 
     def parameters(self) -> dict[str, Any]:
         """Return decay in (0, 1], ridge λ > 0, background α ≥ 0 and target t > 0."""

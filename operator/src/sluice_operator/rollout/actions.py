@@ -28,7 +28,7 @@ class NoteType(StrEnum):
     WARNING = "Warning"
 
 
-class PublishRouting(_Action):
+class PublishRouting(_Action, frozen=True, kw_only=True):
     """Publish (or renew) the routing. ``rollout`` is empty and ``candidate`` None when nothing rolls."""
 
     rollout: str
@@ -37,26 +37,26 @@ class PublishRouting(_Action):
     weight: int
 
 
-class WantSnapshots(_Action):
+class WantSnapshots(_Action, frozen=True, kw_only=True):
     """Tell every pod of a group which snapshots to hold; ``ids`` begins with the one a new pod needs most."""
 
     group: GroupName
     ids: tuple[str, ...]
 
 
-class ScaleCanary(_Action):
+class ScaleCanary(_Action, frozen=True, kw_only=True):
     """Set the canary Deployment's replicas."""
 
     replicas: int
 
 
-class Release(_Action):
+class Release(_Action, frozen=True, kw_only=True):
     """Mark snapshots in the catalog as deletable."""
 
     ids: tuple[str, ...]
 
 
-class Note(_Action):
+class Note(_Action, frozen=True, kw_only=True):
     """One decision for people: an Event and a log line. ``reason`` is CamelCase, ``message`` has the numbers."""
 
     type: NoteType

@@ -12,11 +12,8 @@ def newest_eligible(spec: ModelSpec, state: RolloutState, seen: Observation) -> 
     It is newer than stable, candidate and every aborted snapshot (what waited behind a newer one is never
     taken up again), was cut under the current spec, is verified and passes the Snapshot gates.
     """
-    for info in _newer(state, seen):
-        if info.spec_hash == seen.spec_hash and info.verified:
-            if snapshot_refusal(spec.rollout.gates, info) is None:
-                return info.id
-    return None
+    fresh = (info for info in _newer(state, seen) if info.spec_hash == seen.spec_hash and info.verified)
+    return next((info.id for info in fresh if snapshot_refusal(spec.rollout.gates, info) is None), None)
 
 
 def refusal_of_newest(spec: ModelSpec, state: RolloutState, seen: Observation) -> str:

@@ -16,10 +16,10 @@ the ``snapshot`` or ``step`` that the person saw is no longer the current one.
 
 from typing import Final
 
-from sluice_operator.rollout import moves
+from sluice_operator.rollout import moves, stops
 from sluice_operator.rollout.actions import Note
 from sluice_operator.rollout.candidates import previous, usable
-from sluice_operator.rollout.moves import Look, Moved
+from sluice_operator.rollout.change import Look, Moved, change, forget_abort, normal, warning
 from sluice_operator.rollout.observation import Command, Verb
 from sluice_operator.rollout.state import CONSUMED_KEPT, HeldBy, PausedBy, Phase, RolloutState
 from sluice_operator.rollout.table import TABLE, Event, check
@@ -35,16 +35,16 @@ def steer(look: Look, state: RolloutState) -> tuple[RolloutState, tuple[Note, ..
         if command.id in state.consumed:
             continue
         state, note = obey(look, state, command)
-        state = moves.change(state, consumed=(*state.consumed, command.id))
+        state = change(state, consumed=(*state.consumed, command.id))
         notes.append(note)
-    return moves.change(state, consumed=_bounded(look, state.consumed)), tuple(notes)
+    return change(state, consumed=_bounded(look, state.consumed)), tuple(notes)
 
 
 def obey(look: Look, state: RolloutState, command: Command) -> Moved:
     """Carry out one command, or say why it changes nothing."""
     why_not = refusal(look, state, command)
     if why_not:
-        return state, moves.warning("CommandIgnored", f"{command.verb} ({command.id}): {why_not}")
+        return state, warning("CommandIgnored", f"{command.verb} ({command.id}): {why_not}")
     after, note = _EFFECTS[command.verb](look, state, command)
     return check(Event(command.verb), state, after), note
 
@@ -90,7 +90,9 @@ def _refuse_rollback(look: Look, state: RolloutState, command: Command) -> str:
         return "there is no earlier promoted snapshot"
     if target in (state.stable, state.target):
         return f"{target} is already stable or on its way; abort drops a candidate"
-    return "" if usable(look.spec, look.seen, target) else f"{target} is not listed, verified and past its gates"
+    return (
+        "" if usable(look.spec, look.seen, target) else f"{target} is not listed, verified and past its gates"
+    )
 
 
 def _promote(look: Look, state: RolloutState, _command: Command) -> Moved:
@@ -100,28 +102,28 @@ def _promote(look: Look, state: RolloutState, _command: Command) -> Moved:
 def _abort(look: Look, state: RolloutState, command: Command) -> Moved:
     reason = f"aborted by command {command.id}"
     if state.phase != Phase.ROLLING_BACK:
-        return moves.abort(look, state, reason)
-    return moves.hold(look, state, HeldBy.ROLLBACK, f"rollback to {state.target} {reason}")
+        return stops.abort(look, state, reason)
+    return stops.hold(look, state, HeldBy.ROLLBACK, f"rollback to {state.target} {reason}")
 
 
 def _retry(_look: Look, state: RolloutState, command: Command) -> Moved:
     snapshot = _retried(state, command) or ""
-    return moves.forget_abort(state, snapshot), moves.normal("Retried", f"{snapshot} may roll again")
+    return forget_abort(state, snapshot), normal("Retried", f"{snapshot} may roll again")
 
 
 def _pause(look: Look, state: RolloutState, command: Command) -> Moved:
-    return moves.pause(look, state, PausedBy.COMMAND, f"paused by command {command.id}")
+    return stops.pause(look, state, PausedBy.COMMAND, f"paused by command {command.id}")
 
 
 def _resume(look: Look, state: RolloutState, command: Command) -> Moved:
     if state.phase == Phase.HELD:
-        return moves.let_go(look, state, f"resumed by command {command.id}")
-    return moves.resume(look, state)
+        return stops.let_go(look, state, f"resumed by command {command.id}")
+    return stops.resume(look, state)
 
 
 def _rollback(look: Look, state: RolloutState, command: Command) -> Moved:
     target = _target(look, state, command) or ""
-    return moves.go_back(look, state, target, HeldBy.ROLLBACK, f"rolled back by command {command.id}")
+    return stops.go_back(look, state, target, HeldBy.ROLLBACK, f"rolled back by command {command.id}")
 
 
 _EFFECTS: Final = {

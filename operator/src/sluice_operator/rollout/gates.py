@@ -13,7 +13,7 @@ import math
 
 from sluice.model import Gate, GateSource, GateStep, OnTimeout
 from sluice_operator.rollout.observation import Observation, SnapshotInfo
-from sluice_operator.rollout.readings import Absent, Reading, Scene, limits, read_snapshot, reader
+from sluice_operator.rollout.readings import Absent, Reading, Scene, limits, reader
 from sluice_operator.rollout.state import Measurement, RolloutState, Verdict, elapsed
 
 
@@ -154,5 +154,5 @@ def needs(missing: int | None, seconds: float | None) -> str:
 
 def _rounded(count: int) -> int:
     """Return a count with two significant digits, rounded up."""
-    unit = 10 ** max(len(str(count)) - 2, 0)
+    unit = int(10 ** max(len(str(count)) - 2, 0))
     return -(-count // unit) * unit

@@ -11,7 +11,7 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Base: frozen."""
 
 
-class SnapshotInfo(_Seen):
+class SnapshotInfo(_Seen, frozen=True, kw_only=True):
     """A snapshot of the catalog that has not been released.
 
     ``verified`` = its entry's digest and files were checked; ``bytes`` is what it takes in a pod's memory.
@@ -24,7 +24,7 @@ class SnapshotInfo(_Seen):
     bytes: int = 0
 
 
-class Pod(_Seen):
+class Pod(_Seen, frozen=True, kw_only=True):
     """One Faiss pod as it reports itself.
 
     ``loaded`` holds the snapshots it has verified and serves, ``refused`` those it will not load with the
@@ -39,14 +39,14 @@ class Pod(_Seen):
     wanted: frozenset[str] = frozenset()
 
 
-class Group(_Seen):
+class Group(_Seen, frozen=True, kw_only=True):
     """A Deployment's pods without the terminating ones; ``desired`` is its replica count."""
 
     desired: int = 0
     pods: tuple[Pod, ...] = ()
 
 
-class Fleet(_Seen):
+class Fleet(_Seen, frozen=True, kw_only=True):
     """Both groups of serving pods (processes on one machine)."""
 
     stable: Group = Group()
@@ -64,7 +64,7 @@ class Verb(StrEnum):
     ROLLBACK = "rollback"
 
 
-class Command(_Seen):
+class Command(_Seen, frozen=True, kw_only=True):
     """A verb with its own id. ``snapshot`` and ``step`` tell what the person saw; None = whatever is there.
 
     For ``rollback`` and ``retry``, ``snapshot`` names the one to go back to or to try again.
@@ -76,7 +76,7 @@ class Command(_Seen):
     step: int | None = None
 
 
-class Observation(_Seen):
+class Observation(_Seen, frozen=True, kw_only=True):
     """All that is observed in one pass.
 
     ``snapshots`` are in commit order, oldest first. ``spec_hash`` is that of the spec now in force, in the

@@ -189,9 +189,13 @@ def reader(gate: Gate) -> Reader | None:
     return None
 
 
-def _mean(
-    what: str, value: float, sd: float, n: int, bounds: tuple[float, float], scene: Scene
-) -> Reading:
+def paired_events(state: RolloutState, seen: Observation) -> int:
+    """Return how many events were scored on both snapshots in this rollout, by any metric."""
+    totals = Scene(state, seen, 0.0).evidence.paired.values()
+    return max((paired.n for paired in totals), default=0)
+
+
+def _mean(what: str, value: float, sd: float, n: int, bounds: tuple[float, float], scene: Scene) -> Reading:
     width = half_width(sd, n)
     needed = samples_to_clear(sd, _distance(value, *bounds))
     interval = Interval(value, value - width, value + width)
@@ -215,14 +219,16 @@ def _distance(value: float, floor: float, ceiling: float) -> float:
 def _paired(gate: Gate, scene: Scene) -> Paired | Absent:
     evidence = scene.evidence
     paired = evidence.paired.get(gate.metric, Paired())
-    return _late("paired", evidence.paired_at, scene) or _filled(paired, paired.n, "paired events")
+    late = _late("paired", evidence.paired_at, scene)
+    return _counted(paired, paired.n, "paired events", late)
 
 
 def _hits(scene: Scene, *snapshots: str | None) -> list[Hits] | Absent:
     evidence = scene.evidence
     arms = [evidence.hits.get(snapshot or "", Hits()) for snapshot in snapshots]
     fewest = min(min(arm.users, arm.answers) for arm in arms)
-    return _late("hit", evidence.hits_at, scene) or _filled(arms, fewest, "users with old enough answers")
+    late = _late("hit", evidence.hits_at, scene)
+    return _counted(arms, fewest, "users with old enough answers", late)
 
 
 def _requests(scene: Scene) -> Requests | Absent:
@@ -231,7 +237,8 @@ def _requests(scene: Scene) -> Requests | Absent:
         return Absent(Verdict.INCONCLUSIVE, f"nothing counted yet at weight {scene.state.weight}")
     evidence = scene.evidence
     requests = evidence.requests.get(scene.state.candidate or "", Requests())
-    return _late("request", evidence.requests_at, scene) or _filled(requests, requests.n, "requests")
+    late = _late("request", evidence.requests_at, scene)
+    return _counted(requests, requests.n, "requests", late)
 
 
 def _late(kind: str, at: float | None, scene: Scene) -> Absent | None:
@@ -243,5 +250,7 @@ def _late(kind: str, at: float | None, scene: Scene) -> Absent | None:
     return Absent(Verdict.ERROR, f"no fresh {kind} evidence, {age}")
 
 
-def _filled(evidence: T, samples: int, what: str) -> T | Absent:
+def _counted(evidence: T, samples: int, what: str, late: Absent | None) -> T | Absent:
+    if late is not None:
+        return late
     return evidence if samples > 0 else Absent(Verdict.INCONCLUSIVE, f"no {what} counted yet")

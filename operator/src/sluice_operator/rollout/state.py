@@ -62,7 +62,7 @@ class _State(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     """Base: frozen, camelCase in JSON."""
 
 
-class Measurement(_State):
+class Measurement(_State, frozen=True, kw_only=True):
     """One gate's verdict and its numbers.
 
     ``value`` with bounds ``lower`` and ``upper`` is compared with ``threshold``: a difference (candidate −
@@ -84,7 +84,7 @@ class Measurement(_State):
     dry_run: bool = False
 
 
-class Aborted(_State):
+class Aborted(_State, frozen=True, kw_only=True):
     """A snapshot that is never tried again by itself, only after ``retry``."""
 
     id: str
@@ -92,7 +92,7 @@ class Aborted(_State):
     at: float
 
 
-class RolloutState(_State):
+class RolloutState(_State, frozen=True, kw_only=True):
     """Everything the rollout remembers.
 
     ``epoch`` rises by one with every pass that decides something (see :data:`DECISION`). ``promoted`` is

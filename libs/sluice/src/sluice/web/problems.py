@@ -45,7 +45,7 @@ _DEFAULTS: Final = {
 }
 
 
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _serialize(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     default_reason, default_detail = _DEFAULTS.get(error.status_code, ("", ""))
     title = HTTPStatus(error.status_code).phrase
     named = error.title is not None and error.title != error.status

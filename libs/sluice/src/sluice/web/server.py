@@ -121,7 +121,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             self._worker.stop()
 
 
-def _child_exited(server: Any, worker: Any) -> None:
+def _child_exited(_server: Any, worker: Any) -> None:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import multiprocess
 

@@ -17,8 +17,8 @@ from sluice.encoder import NeighboursEncoder, Rows
 from sluice.model import Scalar
 from sluice.snapshot.writer import NeighboursContent, UnitContent
 from sluice_trainer.learners import parameters as wire
+from sluice_trainer.learners.batches import refuse_bad_weights, take
 from sluice_trainer.learners.protocol import Interactions, State, TrainStats
-from sluice_trainer.learners.validation import refuse_bad_weights
 
 _CHUNK: Final = 4096  # events whose pairs are made at once: at most 4096 · 2 · 50 of 16 bytes
 _LEAST_PENDING: Final = 1 << 18  # pairs that wait before they are merged; more once the table is large
@@ -108,13 +108,13 @@ class CoVisitation:
         self.pairs, self.counts = PairTable(self.parameters.capacity), np.zeros(items, dtype=np.float64)
         return self.learn(history, users, items)
 
-    def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:  # noqa: ARG002
+    def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Pair each event's item with the user's recent items, in both directions."""
         refuse_bad_weights(batch)
         self.counts = np.append(self.counts, np.zeros(max(0, items - len(self.counts))))
         np.add.at(self.counts, batch.items, batch.weights.astype(np.float64) ** 2)
         for start in range(0, len(batch.items), _CHUNK):
-            self._pair(Interactions(*(column[start : start + _CHUNK] for column in batch)))
+            self._pair(take(batch, slice(start, start + _CHUNK)))
         return TrainStats(events=len(batch.items))
 
     def _pair(self, batch: Interactions) -> None:
@@ -139,7 +139,9 @@ class CoVisitation:
         rows[sources[kept], ranks[kept]] = targets[kept]
         values[sources[kept], ranks[kept]] = similarities[kept]
         part = NeighboursContent(identifiers=list(identifiers), rows=rows, similarities=values)
-        return UnitContent(parts={"items": part}, encoder=NeighboursEncoder(decay=self.parameters.query_decay))
+        return UnitContent(
+            parts={"items": part}, encoder=NeighboursEncoder(decay=self.parameters.query_decay)
+        )
 
     def state(self) -> State:
         """Return ``counts (items,)`` and the pair table's arrays."""

@@ -1,77 +1,33 @@
-"""Generalised matrix factorisation as tensors: tables that grow, the losses' gradients, sparse Adagrad.
+"""Generalised matrix factorisation: its tables, its loss and the loss' gradients.
 
 The logit of user u and item i is ``Σ_k h_k p_uk q_ik`` (He et al. 2017, "Neural collaborative filtering",
-eq. 9). Gradients are written out: they touch a few rows, and ``index_add_`` on one thread sums in a fixed
-order, so that a replay is bit-equal.
+eq. 9 with the sigmoid outside).
 """
 
-from collections.abc import Callable
-from math import ceil
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
-EPSILON: Final = 1e-6
-"""Keeps Adagrad's first step finite where a gradient is 0."""
-
-
-class Undo(NamedTuple):
-    """Rows of a table as they were: ``rows (r,)``, ``values (r, d)``, ``squares (r, d)``."""
-
-    rows: Tensor
-    values: Tensor
-    squares: Tensor
+from sluice_trainer.learners.protocol import State
+from sluice_trainer.learners.tables import EPSILON, Table, Undo
 
 
-class Table:
-    """``size`` rows of ``d`` numbers, float32, and Adagrad's sums of squared gradients beside them.
+class MicroBatch(NamedTuple):
+    """Rows ``users (B,)``, ``items (B,)`` and shared ``negatives (M,)``, int64; ``weights (B,)`` float32."""
 
-    The memory behind them grows by a tenth at a time; rows that exist keep values and sums.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.size = 0
-        self.values = torch.zeros(0, width)
-        self.squares = torch.zeros(0, width)
-
-    def grow(self, size: int, fresh: Callable[[int, int], Tensor]) -> None:
-        """Grow to ``size`` rows; new ones are ``fresh(start, stop) (stop - start, d)``."""
-        if size <= self.size:
-            return
-        if size > len(self.values):
-            room = max(size, ceil(1.1 * len(self.values))) - len(self.values)
-            space = torch.zeros(room, self.values.shape[1])
-            self.values, self.squares = torch.cat([self.values, space]), torch.cat([self.squares, space])
-        self.values[self.size : size] = fresh(self.size, size)
-        self.squares[self.size : size] = 0
-        self.size = size
-
-    def step(self, rows: Tensor, gradients: Tensor, rate: float, clip: float) -> tuple[Undo, int]:
-        """Take one Adagrad step (Duchi, Hazan, Singer 2011) on ``rows (n,)`` with ``gradients (n, d)``.
-
-        A row that comes several times gets the sum, clipped to length ``clip``; no number of it moves by
-        more than ``rate``. Returns what undoes the step and how many rows were clipped.
-        """
-        distinct, place = torch.unique(rows, return_inverse=True)
-        total = torch.zeros(len(distinct), gradients.shape[1]).index_add_(0, place, gradients)  # (r, d)
-        length = torch.linalg.vector_norm(total, dim=1, keepdim=True)  # (r, 1)
-        total *= torch.clamp(clip / (length + EPSILON), max=1.0)
-        before = Undo(distinct, self.values[distinct], self.squares[distinct])
-        squares = before.squares + total * total
-        self.squares[distinct] = squares
-        self.values[distinct] = before.values - rate * total / (squares.sqrt() + EPSILON)
-        return before, int((length > clip).sum())
-
-    def undo(self, before: Undo) -> None:
-        """Put rows back as they were."""
-        self.values[before.rows], self.squares[before.rows] = before.values, before.squares
+    users: Tensor
+    items: Tensor
+    weights: Tensor
+    negatives: Tensor
 
 
 class Gradients(NamedTuple):
-    """Gradients of a micro-batch's summed loss, and that loss.
+    """A micro-batch's summed loss and its gradients.
 
-    ``users (B, d)`` per event; ``items (B + M, d)`` per positive, then per negative; ``h (d,)``.
+    ``users (B, d)`` per event, ``items (B + M, d)`` per positive, then per negative, ``h (d,)``.
     """
 
     loss: Tensor
@@ -84,31 +40,93 @@ def positive_only(p: Tensor, q: Tensor, h: Tensor, weights: Tensor) -> Gradients
     """Return the gradients of ``-Σ w ln σ(x)``: each event's error to one, ``1 - σ(x)``.
 
     ``p``, ``q`` are ``(B, d)``, ``h (d,)``, ``weights (B,)``. Vinagre, Jorge, Gama 2014, "Fast incremental
-    matrix factorization for recommendation with positive-only feedback", with the logistic loss of fit.
+    matrix factorization for recommendation with positive-only feedback", through the sigmoid of ``fit``.
     """
     ph = p * h  # (B, d)
     x = (ph * q).sum(dim=1)  # (B,)
     pull = (weights * (torch.sigmoid(x) - 1.0))[:, None]  # (B, 1)
-    loss = (weights * torch.nn.functional.softplus(-x)).sum()
-    return Gradients(loss, pull * q * h, pull * ph, (pull * q * p).sum(dim=0))
+    pulled = pull * q  # (B, d)
+    return Gradients((weights * softplus(-x)).sum(), pulled * h, pull * ph, (pulled * p).sum(dim=0))
 
 
 def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, negatives: float) -> Gradients:
     """Return the gradients of binary cross-entropy with ``negatives`` sampled negatives an event.
 
-    ``p``, ``q`` are ``(B, d)``, ``n (M, d)`` are the negatives, shared by the micro-batch: each of the
-    B x M pairs weighs ``negatives / M``, which costs one matrix product and has less variance than as
-    many draws of an event's own. He et al. 2017, eq. 7.
+    ``p``, ``q`` are ``(B, d)``; the sampled items ``n (M, d)`` are shared by the micro-batch: each of the
+    B x M pairs weighs ``negatives / M``, which costs one matrix product and varies less than as many draws
+    of an event's own. He et al. 2017, eq. 7.
     """
     positive = positive_only(p, q, h, weights)
-    ph = p * h
+    ph = p * h  # (B, d)
     y = ph @ n.T  # (B, M)
-    share = weights[:, None] * (negatives / len(n))
+    share = weights[:, None] * (negatives / len(n))  # (B, 1)
     push = share * torch.sigmoid(y)  # (B, M)
     pushed = push @ n  # (B, d)
     return Gradients(
-        positive.loss + (share * torch.nn.functional.softplus(y)).sum(),
+        positive.loss + (share * softplus(y)).sum(),
         positive.users + pushed * h,
         torch.cat([positive.items, push.T @ ph]),
         positive.h + (pushed * p).sum(dim=0),
     )
+
+
+class GMFModel:
+    """User rows P, item rows Q, output weights h and where newcomers' rows start; d = ``width``."""
+
+    def __init__(self, width: int) -> None:
+        self.users, self.items = Table(width), Table(width)
+        self.h, self.h_squares = torch.ones(width), torch.zeros(width)
+        self.newcomers = torch.zeros(2, width)  # a user's row, an item's row
+
+    def gradients(self, batch: MicroBatch, negatives: int, weight_decay: float) -> Gradients:
+        """Return the gradients of the loss plus L2 on the events' own rows (not on the negatives')."""
+        p, q = self.users.values[batch.users], self.items.values[batch.items]  # (B, d)
+        if negatives:
+            made = sampled(p, q, self.items.values[batch.negatives], self.h, batch.weights, negatives)
+        else:
+            made = positive_only(p, q, self.h, batch.weights)
+        made.users.add_(p, alpha=weight_decay)
+        made.items[: len(q)].add_(q, alpha=weight_decay)
+        return made
+
+    def step(self, batch: MicroBatch, made: Gradients, rate: float, clip: float) -> tuple[list[Undo], int]:
+        """Step the touched rows; returns [users, items] for :meth:`undo` and how many rows were clipped."""
+        rows = torch.cat([batch.items, batch.negatives])
+        users, clipped_users = self.users.step(batch.users, made.users, rate, clip)
+        items, clipped_items = self.items.step(rows, made.items, rate, clip)
+        return [users, items], clipped_users + clipped_items
+
+    def undo(self, steps: list[list[Undo]]) -> None:
+        """Take steps back, the last one first."""
+        for users, items in reversed(steps):
+            self.users.undo(users)
+            self.items.undo(items)
+
+    def step_h(self, gradient: Tensor, rate: float) -> None:
+        """Take one Adagrad step on h."""
+        self.h_squares += gradient * gradient
+        self.h -= rate * gradient / (self.h_squares.sqrt() + EPSILON)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return item vectors ``q·√|h| (m, d)`` and the mean user ``sign(h)·√|h|·p (d,)``; new memory.
+
+        Their inner products are GMF's logits, and vectors of two items can be compared.
+        """
+        root = self.h.abs().sqrt()
+        return self.items.used * root, self.users.mean_trained() * (self.h.sign() * root)
+
+    def state(self) -> State:
+        """Return every array, without the tables' spare memory."""
+        tables = {"users": self.users, "items": self.items}
+        values = {name: table.used for name, table in tables.items()}
+        squares = {f"{name}_squares": table.squares[: table.size] for name, table in tables.items()}
+        rest = {"h": self.h, "h_squares": self.h_squares, "newcomers": self.newcomers}
+        return {name: tensor.numpy().copy() for name, tensor in (values | squares | rest).items()}
+
+    def restore(self, state: State) -> None:
+        """Take over what :meth:`state` gave."""
+        tensors = {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in state.items()}
+        for name, table in (("users", self.users), ("items", self.items)):
+            table.values, table.squares = tensors[name], tensors[f"{name}_squares"]
+            table.size = len(table.values)
+        self.h, self.h_squares, self.newcomers = tensors["h"], tensors["h_squares"], tensors["newcomers"]

@@ -9,11 +9,13 @@ from sluice.encoder import ConstantEncoder
 from sluice.model import Scalar
 from sluice.snapshot.writer import UnitContent, VectorsContent
 from sluice_trainer.learners import parameters as wire
+from sluice_trainer.learners.batches import refuse_bad_weights
 from sluice_trainer.learners.protocol import Interactions, State, TrainStats
-from sluice_trainer.learners.validation import refuse_bad_weights
 
 
-class PopularParameters(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class PopularParameters(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """Popular has nothing to choose; the event weights of the source say what an event counts."""
 
 
@@ -35,7 +37,7 @@ class Popular:
         self.counts = np.zeros(items, dtype=np.float64)
         return self.learn(history, users, items)
 
-    def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:  # noqa: ARG002
+    def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Add the batch's weights to its items' counts."""
         refuse_bad_weights(batch)
         self.counts = np.append(self.counts, np.zeros(max(0, items - len(self.counts))))

@@ -28,7 +28,6 @@ class Interactions(NamedTuple):
     keys: NDArray[np.uint64]
 
 
-
 class TrainStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a fit or a batch did. ``loss`` is the mean over its events; nan if the learner has none."""
 

@@ -21,5 +21,7 @@ def create(kind: AlgorithmType, parameters: Mapping[str, Scalar], seed: int) -> 
     """Return a fresh learner; raises :class:`InvalidModel` naming the parameter that is wrong."""
     if kind not in REGISTRY:
         known = ", ".join(REGISTRY)
-        raise InvalidModel([f"spec.algorithm.type: {kind} is not built into this trainer; use one of {known}"])
+        raise InvalidModel(
+            [f"spec.algorithm.type: {kind} is not built into this trainer; use one of {known}"]
+        )
     return REGISTRY[kind](parameters, seed)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sluice.encoder import Matrix
 
 Keys = NDArray[np.uint64]
+Rows64 = NDArray[np.int64]
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -31,17 +32,30 @@ def hashes(seed: int, keys: Keys, draws: Keys) -> Keys:
     return mix(mix(mix(start + _GOLDEN) ^ keys) + draws * _GOLDEN)
 
 
-def order(seed: int, keys: Keys, round_number: int) -> NDArray[np.int64]:
+def order(seed: int, keys: Keys, round_number: int) -> Rows64:
     """Return a permutation of ``len(keys)``, another one for each round."""
     return np.argsort(hashes(seed, keys, _draw(round_number)), kind="stable")
 
 
-def uniform_rows(seed: int, keys: Keys, draws: int, rows: int, round_number: int = 0) -> NDArray[np.int64]:
-    """Return ``draws`` rows of ``[0, rows)`` in all, dealt over the keys in turn, ``(draws,) int64``."""
-    numbers = np.arange(draws, dtype=np.uint64)
-    keys = keys[numbers % np.uint64(len(keys))]
-    drawn = hashes(seed, keys, numbers // np.uint64(len(keys)) + _draw(round_number) * np.uint64(1 << 32))
-    return (drawn % np.uint64(rows)).astype(np.int64)
+class Sampler:
+    """Draws rows with probability ~ ``counts ** power``; power 0 draws all rows alike.
+
+    Rows without events are not drawn once others have some: nothing is known of them, not even that they
+    are disliked.
+    """
+
+    def __init__(self, counts: NDArray[np.int64], power: float) -> None:
+        mass = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0.0)
+        self.ends = np.cumsum(mass if mass.any() else np.ones(max(1, len(counts))))
+
+    def draw(self, seed: int, keys: Keys, draws: int, round_number: int) -> Rows64:
+        """Return ``draws`` rows in all, dealt over ``keys`` in turn, ``(draws,)``; another round, others."""
+        numbers = np.arange(draws, dtype=np.uint64)
+        turns = numbers // np.uint64(len(keys)) + _draw(round_number) * np.uint64(1 << 32)
+        drawn = hashes(seed, keys[numbers % np.uint64(len(keys))], turns)
+        places = (drawn >> np.uint64(11)).astype(np.float64) / float(1 << 53)  # in [0, 1)
+        rows: Rows64 = np.searchsorted(self.ends, places * self.ends[-1], side="right")
+        return rows.clip(max=len(self.ends) - 1)
 
 
 def fresh_rows(seed: int, start: int, stop: int, width: int, scale: float) -> Matrix:
@@ -49,7 +63,8 @@ def fresh_rows(seed: int, start: int, stop: int, width: int, scale: float) -> Ma
     rows = np.arange(start, stop, dtype=np.uint64)[:, None]
     bits = hashes(seed, rows, np.arange(width, dtype=np.uint64)[None, :]) >> np.uint64(40)
     unit = bits.astype(np.float64) / float(1 << 23) - 1.0  # 24 bits, in [-1, 1)
-    return (unit * (scale * np.sqrt(3.0))).astype(np.float32)
+    noise: Matrix = (unit * (scale * np.sqrt(3.0))).astype(np.float32)
+    return noise
 
 
 def _draw(number: int) -> Keys:

@@ -1,6 +1,7 @@
-"""What every learner refuses before it touches its state."""
+"""What every learner does to a batch: name it, refuse it before it touches a state, take a part of it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sluice_trainer.learners.protocol import Interactions, NonFiniteLoss
 
@@ -19,3 +20,15 @@ def refuse_bad_weights(batch: Interactions) -> None:
             raise NonFiniteLoss(
                 f"{name_of(batch)} holds weights that are negative or not finite; check the events' values"
             )
+
+
+def take(batch: Interactions, chosen: slice | NDArray[np.int64]) -> Interactions:
+    """Return some of a batch's events."""
+    return Interactions(
+        batch.users[chosen],
+        batch.items[chosen],
+        batch.weights[chosen],
+        batch.recent[chosen],
+        batch.recent_weights[chosen],
+        batch.keys[chosen],
+    )

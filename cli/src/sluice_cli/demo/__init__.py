@@ -1,0 +1,1 @@
+"""The demo: a real event stream through the whole platform, shown live."""

@@ -1,0 +1,158 @@
+"""The controller: observe, decide, write the decision down, act. The same loop on every platform.
+
+Everything it talks to is a port, so that processes on one machine and pods on Kubernetes are driven by the
+same code. Level-based: a pass starts from what is there, so a missed event costs only time. A decision is
+written with the version its state was read at *before* anything is done; if somebody else wrote meanwhile,
+it is thrown away. Every action carries the epoch of its decision, and a lower one is refused.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from sluice.catalog import Catalog, CatalogEntry
+from sluice.errors import SluiceError, StaleEpoch
+from sluice.evidence import EvidenceStore
+from sluice.model import ModelSpec, spec_hash
+from sluice.routing import Routing, RoutingStore
+from sluice_operator.rollout.actions import (
+    Action,
+    GroupName,
+    Note,
+    PublishRouting,
+    Release,
+    ScaleCanary,
+    WantSnapshots,
+)
+from sluice_operator.rollout.observation import Command, Fleet, Observation, SnapshotInfo
+from sluice_operator.rollout.state import RolloutState
+from sluice_operator.rollout.step import step
+
+_LOG = structlog.get_logger()
+
+
+class StatusStore(Protocol):
+    """Port: the remembered state, with optimistic locking."""
+
+    def read(self) -> tuple[int, RolloutState]:
+        """Return (version, state); version 0 and a fresh state if there is none yet."""
+
+    def write(self, state: RolloutState, version: int) -> None:
+        """Store ``state``; raises :class:`~sluice.errors.Conflict` if ``version`` is not the present one."""
+
+
+class Commands(Protocol):
+    """Port: what people asked for, in order. Consumed ones may be returned again; the state knows them."""
+
+    def pending(self) -> tuple[Command, ...]:
+        """Return the newest commands, oldest first."""
+
+
+class FleetPort(Protocol):
+    """Port: the serving pods (or processes)."""
+
+    def observe(self) -> Fleet:
+        """Return both groups as they are now."""
+
+    def want(self, group: GroupName, snapshots: tuple[str, ...], epoch: int) -> None:
+        """Tell every pod of ``group`` which snapshots to hold."""
+
+    def scale_canary(self, replicas: int, epoch: int) -> None:
+        """Set the canary group's size."""
+
+
+class Notes(Protocol):
+    """Port: decisions told to people (Kubernetes Events, or a table)."""
+
+    def record(self, note: Note, epoch: int, now: float) -> None:
+        """Record one."""
+
+
+class Controller:
+    """Rolls the snapshots of one model out."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        status: StatusStore,
+        commands: Commands,
+        fleet: FleetPort,
+        notes: Notes,
+        catalog: Catalog,
+        evidence: EvidenceStore,
+        routing: RoutingStore,
+        verified: Callable[[CatalogEntry], bool],
+    ) -> None:
+        self.spec = spec
+        self._status, self._commands, self._fleet, self._notes = status, commands, fleet, notes
+        self._catalog, self._evidence, self._routing = catalog, evidence, routing
+        self._verified = verified
+
+    def reconcile(self, now: float) -> RolloutState:
+        """Do one pass at ``now`` (Unix seconds) and return the state it left.
+
+        Raises :class:`~sluice.errors.Conflict` if the state was written by somebody else meanwhile (nothing
+        was done then), and :class:`~sluice.errors.StaleEpoch` if an action met a higher epoch.
+        """
+        version, state = self._status.read()
+        after, actions = step(self.spec, state, self._observe(state), now)
+        if after != state:
+            self._status.write(after, version)
+        for action in actions:
+            self._attempt(action, after.epoch, now)
+        return after
+
+    def _observe(self, state: RolloutState) -> Observation:
+        entries = [entry for entry in self._catalog.entries() if not entry.released]
+        return Observation(
+            spec_hash=spec_hash(self.spec),
+            snapshots=tuple(self._info(entry) for entry in entries),
+            fleet=self._fleet.observe(),
+            evidence=self._evidence.totals(state.rollout, state.weight),
+            evidence_rollout=state.rollout,
+            evidence_weight=state.weight,
+            commands=self._commands.pending(),
+        )
+
+    def _info(self, entry: CatalogEntry) -> SnapshotInfo:
+        return SnapshotInfo(
+            id=entry.id,
+            spec_hash=entry.spec_hash,
+            metrics=entry.metrics,
+            verified=self._verified(entry),
+            bytes=entry.bytes,
+        )
+
+    def _attempt(self, action: Action, epoch: int, now: float) -> None:
+        """Carry one action out; a failing one is logged and comes again with the next pass."""
+        try:
+            self._carry_out(action, epoch, now)
+        except StaleEpoch:
+            raise
+        except SluiceError as error:
+            _LOG.error("action-failed", action=type(action).__name__, epoch=epoch, reason=str(error))
+
+    def _carry_out(self, action: Action, epoch: int, now: float) -> None:
+        match action:
+            case PublishRouting(rollout=rollout, stable=stable, candidate=candidate, weight=weight):
+                self._routing.publish(
+                    Routing(
+                        epoch=epoch,
+                        rollout=rollout,
+                        stable=stable,
+                        candidate=candidate,
+                        weight=weight,
+                        renewed=now,
+                    )
+                )
+            case WantSnapshots(group=group, ids=ids):
+                self._fleet.want(group, ids, epoch)
+            case ScaleCanary(replicas=replicas):
+                self._fleet.scale_canary(replicas, epoch)
+            case Release(ids=ids):
+                self._catalog.release(set(ids))
+            case Note():
+                _LOG.info(action.reason, type=action.type.value, message=action.message, epoch=epoch)
+                self._notes.record(action, epoch, now)

@@ -1,0 +1,84 @@
+"""Embedded adapters of the controller's own ports: state, commands and notes of one model on SQLite."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sluice.embedded.database import Database
+from sluice.errors import Conflict
+from sluice_operator.rollout.actions import Note, NoteType
+from sluice_operator.rollout.observation import Command
+from sluice_operator.rollout.state import CONSUMED_KEPT, RolloutState
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS status (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, document BLOB);
+CREATE TABLE IF NOT EXISTS commands (sequence INTEGER PRIMARY KEY, document BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS notes (
+    sequence INTEGER PRIMARY KEY, at REAL NOT NULL, epoch INTEGER NOT NULL, type TEXT NOT NULL,
+    reason TEXT NOT NULL, message TEXT NOT NULL);
+"""
+
+
+class RecordedNote(NamedTuple):
+    """One decision as told; ``at`` is Unix seconds."""
+
+    sequence: int
+    at: float
+    epoch: int
+    note: Note
+
+
+class EmbeddedRollout:
+    """:class:`~sluice_operator.controller.StatusStore`, ``Commands`` and ``Notes`` in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    def read(self) -> tuple[int, RolloutState]:
+        """See :class:`~sluice_operator.controller.StatusStore`."""
+        row = self._database.connection.execute("SELECT version, document FROM status").fetchone()
+        return (
+            (0, RolloutState()) if row is None else (row[0], msgspec.json.decode(row[1], type=RolloutState))
+        )
+
+    def write(self, state: RolloutState, version: int) -> None:
+        """See :class:`~sluice_operator.controller.StatusStore`."""
+        with self._database.writing() as connection:
+            present, _ = self.read()
+            if present != version:
+                raise Conflict(f"the rollout state is at version {present}, not {version}; decide anew")
+            connection.execute(
+                "INSERT OR REPLACE INTO status VALUES (1, ?, ?)", (version + 1, msgspec.json.encode(state))
+            )
+
+    def ask(self, command: Command) -> None:
+        """Append a command."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT INTO commands (document) VALUES (?)", (msgspec.json.encode(command),))
+
+    def pending(self) -> tuple[Command, ...]:
+        """See :class:`~sluice_operator.controller.Commands`."""
+        rows = self._database.connection.execute(
+            "SELECT document FROM commands ORDER BY sequence DESC LIMIT ?", (CONSUMED_KEPT,)
+        ).fetchall()
+        return tuple(msgspec.json.decode(document, type=Command) for (document,) in reversed(rows))
+
+    def record(self, note: Note, epoch: int, now: float) -> None:
+        """See :class:`~sluice_operator.controller.Notes`."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT INTO notes (at, epoch, type, reason, message) VALUES (?, ?, ?, ?, ?)",
+                (now, epoch, note.type.value, note.reason, note.message),
+            )
+
+    def notes(self, after: int = 0) -> list[RecordedNote]:
+        """Return the notes with a sequence above ``after``, oldest first."""
+        rows = self._database.connection.execute(
+            "SELECT sequence, at, epoch, type, reason, message FROM notes WHERE sequence > ? ORDER BY sequence",
+            (after,),
+        )
+        return [
+            RecordedNote(sequence, at, epoch, Note(type=NoteType(kind), reason=reason, message=message))
+            for sequence, at, epoch, kind, reason, message in rows
+        ]

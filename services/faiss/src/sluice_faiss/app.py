@@ -1,0 +1,23 @@
+"""The WSGI app of the Faiss service."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import falcon
+
+from sluice.web import probes, problems
+from sluice_faiss.holder import Held
+from sluice_faiss.resources import SearchResource, SnapshotsResource
+from sluice_faiss.wanted import WorkerState, not_ready
+
+
+def create_app(
+    units: Callable[[], Mapping[str, Held]], state: Callable[[], WorkerState], headroom: Callable[[], int]
+) -> falcon.App[Any, Any]:
+    """Return the app: ``units`` are this worker's, ``state`` and ``headroom`` the pod's."""
+    app = falcon.App(middleware=[probes.Measured()])
+    problems.install(app)
+    app.add_route("/v1/search", SearchResource(units))
+    app.add_route("/v1/snapshots", SnapshotsResource(state, headroom))
+    probes.add_probes(app, lambda: not_ready(state()))
+    return app

@@ -1,0 +1,50 @@
+"""Settings of ``sluice-faiss``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from sluice import models
+from sluice.errors import InvalidSetting
+from sluice.web.server import ServerSettings
+
+
+class FaissSettings(ServerSettings, frozen=True, kw_only=True):
+    """Where the wanted snapshots are named, where they come from and where the copies go."""
+
+    model: Annotated[
+        str, Meta(description="<namespace>.<name> of the model; empty takes the model file's.")
+    ] = ""
+    wanted_file: Annotated[
+        str, Meta(description="File naming the wanted snapshots; absent = nothing is wanted.")
+    ] = ""
+    store: Annotated[
+        str, Meta(description="Folder the snapshots lie in; empty takes each one's URI from the catalog.")
+    ] = ""
+    cache: Annotated[
+        str, Meta(description="Folder for this pod's copies, never shared; empty = below home.")
+    ] = ""
+
+    @property
+    def model_key(self) -> str:
+        """The model's key; raises :class:`InvalidSetting` if neither model nor model file is given."""
+        if self.model:
+            return self.model
+        if not self.model_file:
+            raise InvalidSetting(
+                "SLUICE_MODEL is empty; set it to <namespace>.<name> or set SLUICE_MODEL_FILE"
+            )
+        return models.load(Path(self.model_file)).key
+
+    @property
+    def wanted_path(self) -> Path:
+        """The wanted file; raises :class:`InvalidSetting` if none is named."""
+        if not self.wanted_file:
+            raise InvalidSetting("SLUICE_WANTED_FILE is empty; set it to the file that names the snapshots")
+        return Path(self.wanted_file)
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of the copies."""
+        return Path(self.cache) if self.cache else self.home_path / "cache" / f"faiss-{self.listen_port}"

@@ -1,0 +1,36 @@
+"""Reads the wanted file, and again only when it has changed."""
+
+import os
+from pathlib import Path
+
+import structlog
+
+from sluice_faiss.wanted import Wanted, parse
+
+_log = structlog.get_logger()
+_Signature = tuple[int, int, int]
+
+
+class WantedFile:
+    """A file that cannot be read as a list leaves the last list in force; an absent one wants nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signature: _Signature | None = None
+        self._wanted = Wanted()
+
+    def __call__(self) -> Wanted:
+        """Return what is wanted now."""
+        try:
+            status = self._path.stat()
+            signature = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if signature != self._signature:
+                self._wanted = parse(self._path.read_text())
+                self._signature = signature
+        except FileNotFoundError:
+            self._signature, self._wanted = None, Wanted()
+        except (OSError, ValueError) as error:
+            _log.warning(
+                "wanted file unreadable, the last list stays", path=os.fspath(self._path), error=str(error)
+            )
+        return self._wanted
