@@ -7,6 +7,7 @@ LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0
 REQUESTS: Final = "sluice_requests_total"
 REQUEST_SECONDS: Final = "sluice_request_seconds"
 ANSWERS: Final = "sluice_answers_total"
+ANSWERS_DROPPED: Final = "sluice_answers_dropped_total"
 CANARY_ERRORS: Final = "sluice_canary_errors_total"
 SEARCHES: Final = "sluice_searches_total"
 SEARCH_SECONDS: Final = "sluice_search_seconds"

@@ -21,7 +21,7 @@ Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h)$", max_length=12)
 Decimal = Annotated[str, Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$", max_length=26)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-Scalar = str | int | bool
+Scalar = str | int
 
 
 class Spec(

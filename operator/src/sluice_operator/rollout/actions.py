@@ -10,8 +10,8 @@ from enum import StrEnum
 import msgspec
 
 
-class _Action(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base: frozen, tagged with its name in JSON."""
+class _Action(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="action"):
+    """Base: frozen, with its name as ``action`` in JSON."""
 
 
 class GroupName(StrEnum):

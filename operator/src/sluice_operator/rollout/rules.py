@@ -52,8 +52,8 @@ def _spec_changed(look: Look, state: RolloutState) -> bool:
 
 
 def _gate_failed(look: Look, state: RolloutState) -> bool:
-    """Whether a failed gate acts. With ``onFailure: Pause`` it cannot stop what is paused or was overruled."""
-    stoppable = state.phase not in (Phase.PAUSED, Phase.PROMOTING)
+    """Whether a failed gate acts. ``onFailure: Pause`` does nothing to what is paused, or past its last step."""
+    stoppable = state.phase != Phase.PAUSED and not _steps_done(look, state)
     acts = look.spec.rollout.on_failure == OnFailure.ROLLBACK or stoppable
     return acts and failed(state.measurements) is not None
 

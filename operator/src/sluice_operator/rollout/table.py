@@ -147,7 +147,7 @@ TABLE: Final[dict[Phase, dict[Event, tuple[Phase, ...]]]] = {
         Event.PODS_LATE: _IDLE,
     },
     Phase.ROLLING_BACK: {
-        Event.ABORT: _BACK,
+        Event.ABORT: (Phase.HELD,),
         Event.RETRY: (Phase.ROLLING_BACK,),
         Event.ROLLBACK: (Phase.ROLLING_BACK,),
         Event.PINNED_ELSEWHERE: (Phase.ROLLING_BACK,),

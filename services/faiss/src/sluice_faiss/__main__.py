@@ -3,9 +3,10 @@
 import os
 import sys
 
+from sluice import logs
 from sluice import settings as environment
 from sluice.errors import SluiceError
-from sluice.web.server import Worker, serve
+from sluice.web.server import Worker, bind, serve
 from sluice_faiss.board import Board
 from sluice_faiss.settings import FaissSettings
 
@@ -16,10 +17,12 @@ def main() -> None:
         os.environ[library] = "1"
     try:
         settings = environment.read(FaissSettings, os.environ)
+        logs.configure("faiss", settings.log_level)
         _check(settings)
+        listener = bind(settings)  # first: whoever has the port also has the cache folder
         board = Board(settings.cache_path / ".workers")
         board.wipe()
-        serve(settings, lambda: _worker(settings, board))
+        serve(settings, listener, lambda: _worker(settings, board))
     except (SluiceError, OSError) as error:
         print(f"sluice-faiss: {error}", file=sys.stderr)
         sys.exit(2)

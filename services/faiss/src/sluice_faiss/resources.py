@@ -23,8 +23,8 @@ _SECONDS = prometheus_client.Histogram(
 class SearchResource:
     """``POST /v1/search``: see :class:`~sluice_faiss.search.Search`.
 
-    200 with the items; 400 no JSON or a filter; 404 ``similar_to`` unknown; 409 this pod lacks the snapshot;
-    422 a field out of bounds.
+    200 with the items; 400 no JSON, a field out of bounds or a filter; 404 ``similar_to`` unknown; 409 this
+    pod lacks the snapshot.
     """
 
     def __init__(self, units: Callable[[], Mapping[str, Held]]) -> None:

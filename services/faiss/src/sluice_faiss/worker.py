@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sluice import logs
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog
 from sluice.loops import Loop
@@ -25,7 +24,6 @@ class FaissWorker:
     """See :class:`~sluice.web.server.Worker`."""
 
     def __init__(self, settings: FaissSettings, board: Board) -> None:
-        logs.configure("faiss", settings.log_level)
         catalog = EmbeddedCatalog(Home(settings.home_path).model(settings.model_key))
         cache = Cache(settings.cache_path, Path(settings.store) if settings.store else None)
         self._holder = Holder(WantedFile(settings.wanted_path), catalog, cache, board.write)

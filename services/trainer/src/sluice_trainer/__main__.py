@@ -19,7 +19,9 @@ from sluice.topics import topics_of
 class TrainerSettings(settings.Settings, frozen=True, kw_only=True):
     """Settings of the trainer."""
 
-    port: Annotated[settings.Port, Meta(description="Port of health, status and metrics; 0 = any.")] = 8085
+    status_port: Annotated[
+        settings.Port, Meta(description="Port of health, status and metrics; 0 = any.")
+    ] = 8085
     seed: Annotated[int, Meta(ge=0, lt=1 << 32, description="Seed of all randomness of this model.")] = 0
     warmup_events: Annotated[
         int, Meta(ge=1, description="How many interactions the log must hold before the first training.")
@@ -66,7 +68,7 @@ def run(configured: TrainerSettings) -> None:
     def describe() -> dict[str, Any]:
         return status.describe(trainer, lag())
 
-    status.serve(configured.port, describe)
+    status.serve(configured.status_port, describe)
     loop = Loop(
         trainer,
         folder=home.trainer(model.key) / trainer.position.spec_hash,

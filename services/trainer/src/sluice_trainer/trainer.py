@@ -16,7 +16,7 @@ from sluice.events import StoredRecord
 from sluice.evidence import EvidenceRow
 from sluice.model import GateSource, RecommenderModel, seconds, spec_hash
 from sluice.records import Forget, Interaction
-from sluice.snapshot.writer import UnitContent
+from sluice.snapshot.content import UnitContent
 from sluice_trainer import evaluation
 from sluice_trainer.batch import Duplicates, Event, decode
 from sluice_trainer.checkpoint import Checkpoint, Position, owned, prefixed

@@ -39,3 +39,7 @@ class Home:
     def trainer(self, key: str) -> Path:
         """Return the folder of a trainer's journal and checkpoints."""
         return self.folder / "trainer" / key
+
+    def rollout(self, key: str) -> Path:
+        """Return the file of the local controller's state, commands and notes."""
+        return self.folder / f"rollout-{key}.db"

@@ -89,7 +89,7 @@ class NeighboursPart:
             raise SnapshotRefused(
                 f"neighbours {rows.shape}, similarities {similarities.shape} and {len(ids)} ids do not match"
             )
-        self.ids, self._rows, self._similarities = ids, rows, similarities
+        self.ids, self.rows, self.similarities = ids, rows, similarities
 
     def search(self, query: Query, k: int, exclude: Rows) -> Found:
         """See :class:`Part`; rows that no recent item leads to are not found."""
@@ -105,8 +105,8 @@ class NeighboursPart:
         total = np.zeros((len(query.rows), len(self.ids)), dtype=np.float32)
         users, columns = np.nonzero((query.rows >= 0) & (query.weights > 0))
         sources = query.rows[users, columns]
-        targets = self._rows[sources]  # (pairs, K)
-        gains = self._similarities[sources] * query.weights[users, columns, None]
+        targets = self.rows[sources]  # (pairs, K)
+        gains = self.similarities[sources] * query.weights[users, columns, None]
         known = targets >= 0
         flat = np.broadcast_to(users[:, None], targets.shape)[known] * len(self.ids) + targets[known]
         total.ravel()[:] = np.bincount(flat, weights=gains[known], minlength=total.size)
@@ -114,8 +114,8 @@ class NeighboursPart:
 
     def similar(self, row: int, k: int) -> Found:
         """Return the row's stored neighbours."""
-        known = self._rows[row] >= 0
-        return Found(self._rows[row][known][:k], self._similarities[row][known][:k])
+        known = self.rows[row] >= 0
+        return Found(self.rows[row][known][:k], self.similarities[row][known][:k])
 
 
 def top(scores: Matrix, k: int, exclude: Rows) -> Found:

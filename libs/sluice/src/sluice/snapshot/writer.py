@@ -14,39 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.encoder import Encoder, Matrix, Rows
+from sluice.encoder import Matrix
 from sluice.snapshot import ids, manifest
+from sluice.snapshot.content import NeighboursContent, PartContent, UnitContent
 from sluice.snapshot.manifest import EncoderManifest, File, Manifest, PartManifest
 from sluice.snapshot.unit import Unit
-
-
-class VectorsContent(msgspec.Struct, frozen=True, kw_only=True):
-    """``matrix (n, d) float32``, row i belongs to ``identifiers[i]``."""
-
-    identifiers: list[str]
-    matrix: Matrix
-    entity: str = "items"
-
-
-class NeighboursContent(msgspec.Struct, frozen=True, kw_only=True):
-    """``rows (n, K) int32`` padded with -1 and ``similarities (n, K) float32``, best first."""
-
-    identifiers: list[str]
-    rows: Rows
-    similarities: Matrix
-    entity: str = "items"
-
-
-PartContent = VectorsContent | NeighboursContent
-
-
-class UnitContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a learner hands over to be cut: parts by name, and the encoder."""
-
-    parts: dict[str, PartContent]
-    encoder: Encoder
-    event_weights: dict[str, float] = {}
-
 
 Measure = Callable[[Unit], dict[str, float]]
 

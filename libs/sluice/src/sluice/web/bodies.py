@@ -35,12 +35,12 @@ def read_json(req: falcon.Request, limit: int = MAX_BODY_BYTES) -> Any:
 
 
 def read_typed(req: falcon.Request, decoder: msgspec.json.Decoder[T], limit: int = MAX_BODY_BYTES) -> T:
-    """Return the body as the decoder's type; 400 if it is not JSON, 422 naming a wrong field."""
+    """Return the body as the decoder's type; 400 if it is not JSON or naming a wrong field."""
     data = read_bytes(req, limit)
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise problem(422, "bad-field", f"{error}; correct the field") from error
+        raise problem(400, "bad-field", f"{error}; correct the field") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise problem(400, "bad-json", f"the body is not JSON: {error}; correct it") from error
 

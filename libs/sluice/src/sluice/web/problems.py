@@ -61,7 +61,7 @@ def _serialize(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPEr
 
 
 def _invalid_record(_req: Any, _resp: Any, error: InvalidRecord, _params: Any) -> None:
-    raise problem(422, error.reason, str(error)) from error
+    raise problem(400, error.reason, str(error)) from error
 
 
 def _storage_unavailable(_req: Any, _resp: Any, error: StorageUnavailable, _params: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
+import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from msgspec import Meta
@@ -20,6 +21,7 @@ from sluice.settings import Port, Settings
 KEEPALIVE_S: Final = 75
 GRACEFUL_S: Final = 20
 TIMEOUT_S: Final = 120
+_log = structlog.get_logger()
 
 
 class ServerSettings(Settings, frozen=True, kw_only=True):
@@ -66,9 +68,10 @@ def bind(settings: ServerSettings) -> socket.socket:
     return listener
 
 
-def serve(settings: ServerSettings, build: Callable[[], Worker]) -> None:
+def serve(settings: ServerSettings, listener: socket.socket, build: Callable[[], Worker]) -> None:
     """Serve until SIGTERM. ``build`` is called in each worker, so nothing it imports is loaded before."""
-    listener = bind(settings)
+    host, port = listener.getsockname()[:2]
+    _log.info("listening", host=host, port=port, workers=settings.workers, threads=settings.threads)
     metrics_folder = _metrics_folder() if settings.workers > 1 else None
     try:
         _Application(settings, listener.fileno(), build).run()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sluice.encoder import NeighboursEncoder, Rows
 from sluice.model import Scalar
-from sluice.snapshot.writer import NeighboursContent, UnitContent
+from sluice.snapshot.content import NeighboursContent, UnitContent
 from sluice_trainer.learners import parameters as wire
 from sluice_trainer.learners.batches import refuse_bad_weights, take
 from sluice_trainer.learners.protocol import Interactions, State, TrainStats

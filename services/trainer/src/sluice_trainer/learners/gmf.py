@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sluice.encoder import Matrix, RidgeEncoder
 from sluice.model import Scalar
-from sluice.snapshot.writer import UnitContent, VectorsContent
+from sluice.snapshot.content import UnitContent, VectorsContent
 from sluice_trainer.learners import parameters as wire
 from sluice_trainer.learners import sampling
 from sluice_trainer.learners.batches import name_of, refuse_bad_weights, take

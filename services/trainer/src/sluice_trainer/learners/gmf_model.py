@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from sluice_trainer.learners.protocol import State
 from sluice_trainer.learners.tables import EPSILON, Table, Undo
@@ -68,6 +67,11 @@ def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, negativ
         torch.cat([positive.items, push.T @ ph]),
         positive.h + (pushed * p).sum(dim=0),
     )
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Return ``ln(1 + e^x)``, from operations that torch vectorises (its own took half of the training)."""
+    return x.clamp(min=0.0) - torch.log(torch.sigmoid(x.abs()))
 
 
 class GMFModel:

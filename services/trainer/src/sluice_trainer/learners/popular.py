@@ -7,7 +7,7 @@ import numpy as np
 
 from sluice.encoder import ConstantEncoder
 from sluice.model import Scalar
-from sluice.snapshot.writer import UnitContent, VectorsContent
+from sluice.snapshot.content import UnitContent, VectorsContent
 from sluice_trainer.learners import parameters as wire
 from sluice_trainer.learners.batches import refuse_bad_weights
 from sluice_trainer.learners.protocol import Interactions, State, TrainStats

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sluice.encoder import Matrix, Rows
 from sluice.errors import SluiceError
-from sluice.snapshot.writer import UnitContent
+from sluice.snapshot.content import UnitContent
 
 
 class Interactions(NamedTuple):

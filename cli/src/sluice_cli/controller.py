@@ -1,0 +1,98 @@
+"""The controller process of the local mode: the rollout over processes instead of pods."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import structlog
+from msgspec import Meta
+
+from sluice import logs, models, settings
+from sluice.catalog import CatalogEntry
+from sluice.embedded.home import Home
+from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
+from sluice.errors import Conflict, SluiceError, SnapshotRefused, StaleEpoch, StorageUnavailable
+from sluice.snapshot.verify import verify
+from sluice_cli.fleet import LocalFleet
+from sluice_operator.controller import Controller
+from sluice_operator.embedded import EmbeddedRollout
+
+_LOG = structlog.get_logger()
+
+
+class ControllerSettings(settings.Settings, frozen=True, kw_only=True):
+    """Settings of the local controller."""
+
+    interval_seconds: Annotated[float, Meta(gt=0, description="Time between two passes, in seconds.")] = 0.25
+
+
+class VerifiedEntries:
+    """Checks each snapshot of the catalog once: files against manifest, manifest against catalog."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, entry: CatalogEntry) -> bool:
+        """Return whether a snapshot is sound."""
+        if entry.id not in self._known:
+            self._known[entry.id] = self._check(entry)
+        return self._known[entry.id]
+
+    def _check(self, entry: CatalogEntry) -> bool:
+        try:
+            verify(Path(url2pathname(urlparse(entry.uri).path)), entry.digest)
+        except SnapshotRefused as error:
+            _LOG.error("snapshot-refused", snapshot=entry.id, reason=str(error))
+            return False
+        return True
+
+
+def create(configured: ControllerSettings) -> Controller:
+    """Wire the controller to the embedded adapters and the local fleet."""
+    model = models.load(configured.model_path)
+    home = Home(configured.home_path)
+    database, rollout = home.model(model.key), EmbeddedRollout(home.rollout(model.key))
+    return Controller(
+        model.spec,
+        status=rollout,
+        commands=rollout,
+        notes=rollout,
+        fleet=LocalFleet(configured.home_path),
+        catalog=EmbeddedCatalog(database),
+        evidence=EmbeddedEvidence(database),
+        routing=EmbeddedRouting(database),
+        verified=VerifiedEntries(),
+    )
+
+
+def run(controller: Controller, interval_s: float, stopping: threading.Event) -> None:
+    """Reconcile every ``interval_s`` until ``stopping`` is set; a failed pass costs only time."""
+    while not stopping.wait(interval_s):
+        try:
+            controller.reconcile(time.time())
+        except (Conflict, StaleEpoch, StorageUnavailable) as error:
+            _LOG.warning("pass-thrown-away", reason=str(error))
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        configured = settings.read(ControllerSettings, os.environ)
+        logs.configure("controller", configured.log_level)
+        run(create(configured), configured.interval_seconds, stopping)
+    except (SluiceError, OSError) as error:
+        print(f"sluice controller: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

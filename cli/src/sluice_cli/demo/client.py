@@ -1,0 +1,81 @@
+"""The HTTP client of the demo: what any client of the API would do."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
+import urllib3
+
+from sluice import records
+from sluice.errors import SluiceError
+from sluice.records import Interaction, Item
+
+BATCH: Final = 1_000
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+class AnswerItem(msgspec.Struct, frozen=True):
+    """One recommended item."""
+
+    item_id: str
+    score: float = 0.0
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def title(self) -> str:
+        """Its title, or its id."""
+        return str((self.metadata or {}).get("title") or self.item_id)
+
+
+class Recommendations(msgspec.Struct, frozen=True):
+    """What ``GET /v1/recommendations/{user_id}`` answers."""
+
+    request_id: str
+    strategy: str
+    snapshot: str | None = None
+    track: str = "stable"
+    items: tuple[AnswerItem, ...] = ()
+
+
+class ApiFailed(SluiceError):
+    """The API refused a request or did not answer."""
+
+
+class Client:
+    """A keep-alive client; share it between threads."""
+
+    def __init__(self, api: str, connections: int = 8) -> None:
+        self._api = api
+        self._pool = urllib3.PoolManager(
+            maxsize=connections, timeout=urllib3.Timeout(10.0), retries=urllib3.Retry(2, backoff_factor=0.1)
+        )
+
+    def recommendations(self, user_id: str, n: int = 20) -> Recommendations:
+        """Ask for ``n`` items for a user (through the body, so that any id may be asked for)."""
+        data = self._send("POST", "/v1/recommendations", {"user_id": user_id, "n": n})
+        return msgspec.json.decode(data, type=Recommendations)
+
+    def post_interactions(self, interactions: Sequence[Interaction]) -> None:
+        """Send interactions, 1,000 a request; when this returns, the log has them."""
+        for start in range(0, len(interactions), BATCH):
+            chunk = [_encoded(each) for each in interactions[start : start + BATCH]]
+            self._send("POST", "/v1/interactions", chunk)
+
+    def post_items(self, items: Sequence[Item]) -> None:
+        """Send items, 1,000 a request."""
+        for start in range(0, len(items), BATCH):
+            self._send("POST", "/v1/items", [_encoded(each) for each in items[start : start + BATCH]])
+
+    def _send(self, method: str, path: str, document: object) -> bytes:
+        try:
+            answer = self._pool.request(method, self._api + path, body=orjson.dumps(document), headers=_JSON)
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiFailed(f"{method} {path}: the API does not answer ({error}); see its log") from error
+        if answer.status >= 300:
+            raise ApiFailed(f"{method} {path}: {answer.status} {answer.data[:300].decode(errors='replace')}")
+        return answer.data
+
+
+def _encoded(record: Interaction | Item) -> orjson.Fragment:
+    return orjson.Fragment(records.encode(record))

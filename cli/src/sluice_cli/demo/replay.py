@@ -1,0 +1,121 @@
+"""Replays a stream through the API: ask for the user's recommendations, then post what the user did.
+
+Questions run ahead on a few connections; interactions are posted strictly in stream order, each after its
+own question was answered, several at a time where several are due.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from sluice.records import Interaction
+from sluice_cli.demo.client import ApiFailed, Client, Recommendations
+from sluice_cli.demo.record import Click
+
+CONNECTIONS: Final = 4
+AHEAD: Final = 16
+PROBE_EVERY: Final = 80
+PROBE_TIMEOUT_S: Final = 2.0
+
+
+class Asked:
+    """One interaction and the answer its user got just before it."""
+
+    def __init__(self, interaction: Interaction, answer: Recommendations | None, took_ms: float) -> None:
+        self.interaction, self.answer, self.took_ms = interaction, answer, took_ms
+
+
+class Replayer:
+    """Streams interactions; counts, latencies and clicks are read by another thread while it runs."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        speed: float | None,
+        titles: Mapping[str, str],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """``speed`` is events per second, None = as fast as they are taken; ``titles`` are for the eye."""
+        self._client, self._speed, self._titles, self._stopped = client, speed, titles, stopped
+        self.streamed = 0
+        self.errors = 0
+        self.latencies_ms: list[float] = []
+        self.freshness_ms: list[float] = []
+        self.clicks: list[Click] = []
+
+    def run(self, interactions: Sequence[Interaction]) -> None:
+        """Stream everything; returns early if stopped."""
+        with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="replay") as pool:
+            waiting: deque[Future[Asked]] = deque()
+            for interaction in self._paced(interactions):
+                waiting.append(pool.submit(self._ask, interaction))
+                if len(waiting) >= AHEAD:
+                    self._post(waiting)
+            while waiting:
+                self._post(waiting)
+
+    def _paced(self, interactions: Sequence[Interaction]) -> Iterator[Interaction]:
+        started = time.monotonic()
+        for number, interaction in enumerate(interactions):
+            if self._stopped():
+                return
+            if self._speed:
+                time.sleep(max(0.0, started + number / self._speed - time.monotonic()))
+            yield interaction
+
+    def _ask(self, interaction: Interaction) -> Asked:
+        started = time.perf_counter()
+        try:
+            answer = self._client.recommendations(interaction.user_id)
+        except ApiFailed:
+            self.errors += 1
+            return Asked(interaction, None, 0.0)
+        took_ms = 1000 * (time.perf_counter() - started)
+        self.latencies_ms.append(took_ms)
+        return Asked(interaction, answer, took_ms)
+
+    def _post(self, waiting: deque[Future[Asked]]) -> None:
+        """Post the interactions whose questions are answered, at least one."""
+        due = [waiting.popleft().result()]
+        while waiting and waiting[0].done():
+            due.append(waiting.popleft().result())
+        before = self.streamed // PROBE_EVERY
+        self._client.post_interactions([asked.interaction for asked in due])
+        posted = time.perf_counter()
+        self.streamed += len(due)
+        last = due[-1]
+        alone = all(each.interaction.user_id != last.interaction.user_id for each in due[:-1])
+        if self.streamed // PROBE_EVERY > before and alone and last.answer is not None:
+            self._probe(last.interaction, last.answer, posted)
+
+    def _probe(self, clicked: Interaction, before: Recommendations, posted: float) -> None:
+        """Measure how long it takes until the user's answer shows the click."""
+        if before.strategy != "personalized" or before.snapshot is None:
+            return
+        old = _without(before, clicked.item_id)
+        while time.perf_counter() - posted < PROBE_TIMEOUT_S:
+            after = self._client.recommendations(clicked.user_id)
+            if after.snapshot != before.snapshot:
+                return  # another snapshot answers: not the click's doing
+            new = _without(after, clicked.item_id)
+            if new[: len(old)] != old[: len(new)]:
+                break
+        took_ms = 1000 * (time.perf_counter() - posted)
+        self.freshness_ms.append(took_ms)
+        self.clicks.append(
+            Click(
+                user_id=clicked.user_id,
+                clicked=self._titles.get(clicked.item_id, clicked.item_id),
+                before=[item.title for item in before.items],
+                after=[item.title for item in after.items],
+                took_ms=took_ms,
+            )
+        )
+
+
+def _without(answer: Recommendations, item_id: str) -> list[tuple[str, float]]:
+    """Return what is recommended, with scores, except for the clicked item, whose exclusion does not count."""
+    return [(item.item_id, round(item.score, 6)) for item in answer.items if item.item_id != item_id]

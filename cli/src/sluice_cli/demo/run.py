@@ -1,0 +1,208 @@
+"""One demo run: history in, training, the stream, the gated rollouts, the report."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import yaml
+from rich.console import Console
+
+from sluice import models
+from sluice.embedded.home import Home
+from sluice.embedded.models import EmbeddedCatalog
+from sluice.errors import InvalidModel, SluiceError
+from sluice.model import AlgorithmType, RecommenderModel
+from sluice_cli import datasets
+from sluice_cli.datasets import Dataset
+from sluice_cli.demo.client import Client
+from sluice_cli.demo.options import DemoOptions
+from sluice_cli.demo.page import write_page
+from sluice_cli.demo.record import Record, summarize
+from sluice_cli.demo.replay import Replayer
+from sluice_cli.demo.table import show_summary
+from sluice_cli.demo.view import View, open_view
+from sluice_cli.demo.watch import Watcher
+from sluice_cli.platform import Platform
+from sluice_operator.embedded import EmbeddedRollout
+
+HISTORY_SHARE: Final = 0.7
+TRAINING_S: Final = 300.0
+CATCH_UP_S: Final = 60.0
+DEFAULT_LIMITS: Final = {"ader-yoochoose": 60_000}
+"""The larger sets, cut so that a run takes minutes."""
+
+
+class DemoFailed(SluiceError):
+    """The run could not be finished; the message says where to look."""
+
+
+def run(options: DemoOptions) -> None:
+    """Run the demo and keep serving until Ctrl-C unless ``once``; raises :class:`SluiceError`."""
+    console = Console()
+    began = time.monotonic()
+    limit = options.limit or DEFAULT_LIMITS.get(options.source)
+    dataset, note = datasets.resolve(
+        options.source, datasets.default_directory(), datasets.Options(limit=limit)
+    )
+    console.print(note)
+    if not dataset.interactions:
+        raise DemoFailed(f"{dataset.name} holds no interactions; choose another --dataset or --events")
+    with _home(options.home) as home:
+        model, model_file = _model(options, home)
+        platform = Platform(home, model_file, options.port)
+        try:
+            record = _Demo(options, dataset, note, model, platform, began).run(console)
+            _report(record, options, console)
+            if not options.once:
+                _serve_on(console)
+        finally:
+            platform.stop()
+
+
+class _Demo:
+    """The parts of one run, wired."""
+
+    def __init__(
+        self,
+        options: DemoOptions,
+        dataset: Dataset,
+        note: str,
+        model: RecommenderModel,
+        platform: Platform,
+        began: float,
+    ) -> None:
+        self.options, self.dataset, self.platform, self.began = options, dataset, platform, began
+        self.history = int(len(dataset.interactions) * HISTORY_SHARE)
+        self.record = Record(
+            dataset=dataset.name,
+            note=note,
+            algorithm=model.spec.algorithm.type.value,
+            history=self.history,
+            total=len(dataset.interactions),
+            api=platform.api,
+        )
+        self.client = Client(platform.api)
+        self.stopped = False
+        titles = {item.item_id: item.title for item in dataset.items if item.title}
+        self.replayer = Replayer(
+            self.client, speed=options.speed, titles=titles, stopped=lambda: self.stopped
+        )
+        self.home, self.key = Home(platform.home), model.key
+
+    def run(self, console: Console) -> Record:
+        """Run up to the end of the stream and return the record."""
+        view = open_view(console)
+        watcher = self._watcher(view)
+        try:
+            self._run(watcher)
+        except KeyboardInterrupt:
+            self.stopped = True
+            watcher.tell("Interrupted", "stopping early; the report covers what was streamed")
+        finally:
+            watcher.stop()
+            view.close()
+        self.record.events = self.history + self.replayer.streamed
+        return self.record
+
+    def _run(self, watcher: Watcher) -> None:
+        self.platform.start()
+        watcher.start()
+        self._stage("loading history")
+        self.client.post_items(self.dataset.items)
+        self.client.post_interactions(self.dataset.interactions[: self.history])
+        self._stage("training")
+        self.platform.start_trainer()
+        self._await_first_answer()
+        watcher.tell(
+            "FirstAnswer", f"personalized, {self.record.seconds_to_first_answer:.1f} s after the start"
+        )
+        self._stage("streaming")
+        self.replayer.run(self.dataset.interactions[self.history :])
+        self._stage("catching up")
+        _until(lambda: watcher.status.lag == 0, CATCH_UP_S, "the trainer did not catch up; see trainer.log")
+        self._stage("serving")
+
+    def _await_first_answer(self) -> None:
+        user = self.dataset.interactions[self.history - 1].user_id
+
+        def personal() -> bool:
+            return self.client.recommendations(user).snapshot is not None
+
+        _until(
+            personal, TRAINING_S, f"no snapshot was cut; see {self.platform.home / 'logs' / 'trainer.log'}"
+        )
+        self.record.seconds_to_first_answer = time.monotonic() - self.began
+
+    def _stage(self, stage: str) -> None:
+        self.record.stage = stage
+
+    def _watcher(self, view: View) -> Watcher:
+        return Watcher(
+            self.record,
+            view,
+            replayer=self.replayer,
+            rollout=EmbeddedRollout(self.home.rollout(self.key)),
+            catalog=EmbeddedCatalog(self.home.model(self.key)),
+            store=self.home.snapshots(self.key),
+            trainer_status=self.platform.trainer_status,
+            sabotages=self.options.sabotage,
+        )
+
+
+def _until(holds: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise DemoFailed(otherwise)
+        time.sleep(0.05)
+
+
+def _report(record: Record, options: DemoOptions, console: Console) -> None:
+    summary = summarize(record)
+    write_page(record, options.page)
+    if options.report is not None:
+        options.report.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    show_summary(record, summary, options.page, console)
+
+
+def _serve_on(console: Console) -> None:
+    console.print("Still serving; Ctrl-C stops everything.")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1.0)
+
+
+@contextlib.contextmanager
+def _home(home: Path | None) -> Iterator[Path]:
+    if home is not None:
+        if home.exists() and any(home.iterdir()):
+            raise DemoFailed(f"--home {home} is not empty; name a new folder")
+        home.mkdir(parents=True, exist_ok=True)
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="sluice-demo-") as temporary:
+        yield Path(temporary)
+
+
+def _model(options: DemoOptions, home: Path) -> tuple[RecommenderModel, Path]:
+    """Return the model of this run, also as the file its services read: the sample, its algorithm replaced."""
+    document = yaml.safe_load((options.model or sample()).read_bytes())
+    if options.model is None:
+        document["spec"]["algorithm"] = {"type": AlgorithmType(options.algorithm).value}
+    path = home / "model.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return models.load(path), path
+
+
+def sample() -> Path:
+    """Return manifests/samples/demo.yaml, from the package or from the checkout it is installed from."""
+    packaged = Path(__file__).with_name("demo.yaml")
+    checkout = Path(__file__).parents[4] / "manifests" / "samples" / "demo.yaml"
+    for path in (packaged, checkout):
+        if path.exists():
+            return path
+    raise InvalidModel(["the demo's own RecommenderModel is missing; give one with -f"])

@@ -1,0 +1,59 @@
+"""A deliberately bad candidate: the stable snapshot with its item ids shuffled. Sound files, useless answers."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from sluice.catalog import Catalog, CatalogEntry
+from sluice.snapshot import manifest, writer
+from sluice.snapshot.content import NeighboursContent, UnitContent, VectorsContent
+from sluice.snapshot.parts import VectorsPart
+from sluice.snapshot.unit import ITEMS, Unit
+
+PREFIX: Final = "sabotaged"
+
+
+def sabotage(store: Path, catalog: Catalog, stable: str, number: int) -> str:
+    """Cut and commit the bad snapshot; returns its id. Every check but quality lets it through."""
+    unit = Unit.open(store / stable, with_index=False)
+    entry = catalog.entries()[-1]
+    name = f"{PREFIX}-{number}-{stable}"[:63].rstrip("-")
+    kept = {"model", "algorithm", "parameters", "spec_hash", "seed", "code_version", "created", "offsets"}
+    source = msgspec.structs.asdict(unit.manifest)
+    provenance = {field: source[field] for field in kept | {"interactions", "metrics"}}
+    made = writer.write(store / name, _shuffled(unit), provenance | {"id": name, "parent": stable})
+    catalog.commit(
+        CatalogEntry(
+            id=name,
+            uri=(store / name).as_uri(),
+            digest=manifest.digest(store / name / manifest.MANIFEST),
+            parent=stable,
+            algorithm=made.algorithm,
+            spec_hash=made.spec_hash,
+            epoch=entry.epoch,
+            created=made.created,
+            interactions=made.interactions,
+            bytes=made.bytes,
+            metrics=made.metrics,
+        )
+    )
+    return name
+
+
+def _shuffled(unit: Unit) -> UnitContent:
+    identifiers = unit.items.ids.all()
+    order = np.random.default_rng(0).permutation(len(identifiers))
+    shuffled = [identifiers[row] for row in order]
+    if isinstance(unit.items, VectorsPart):
+        part: VectorsContent | NeighboursContent = VectorsContent(
+            identifiers=shuffled, matrix=np.asarray(unit.items.matrix)
+        )
+    else:
+        part = NeighboursContent(
+            identifiers=shuffled, rows=unit.items.rows, similarities=unit.items.similarities
+        )
+    return UnitContent(
+        parts={ITEMS: part}, encoder=unit.encoder, event_weights=unit.manifest.encoder.event_weights
+    )

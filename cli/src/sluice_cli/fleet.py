@@ -1,0 +1,136 @@
+"""The local fleet: Faiss processes as pods, steered through files that the supervisor and the pods read.
+
+``<home>/fleet/`` holds ``pods.json`` (written by the supervisor: what runs), ``canary.replicas`` (written
+by the controller: what should run) and ``<pod>.snapshots`` (written by the controller: what each should
+hold; it plays the part of the downward-API file).
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+import urllib3
+
+from sluice_operator.rollout.actions import GroupName
+from sluice_operator.rollout.observation import Fleet, Group, Pod
+
+_LOG = structlog.get_logger()
+_HTTP: Final = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
+
+
+class LocalPod(msgspec.Struct, frozen=True, kw_only=True):
+    """One Faiss process."""
+
+    name: str
+    group: GroupName
+    url: str
+
+
+class Files:
+    """The files of the fleet folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "fleet"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def wanted(self, pod: str) -> Path:
+        """Return the file that names the snapshots a pod should hold."""
+        return self.folder / f"{pod}.snapshots"
+
+    def pods(self) -> list[LocalPod]:
+        """Return what the supervisor runs."""
+        try:
+            return msgspec.json.decode((self.folder / "pods.json").read_bytes(), type=list[LocalPod])
+        except FileNotFoundError:
+            return []
+
+    def set_pods(self, pods: list[LocalPod]) -> None:
+        """Tell what runs."""
+        replace(self.folder / "pods.json", msgspec.json.encode(pods))
+
+    def canary_replicas(self) -> int:
+        """Return how many canary processes should run."""
+        try:
+            return int((self.folder / "canary.replicas").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def set_canary_replicas(self, replicas: int) -> None:
+        """Say how many canary processes should run."""
+        replace(self.folder / "canary.replicas", str(replicas).encode())
+
+
+class LocalFleet:
+    """:class:`~sluice_operator.controller.FleetPort` over processes of this machine."""
+
+    def __init__(self, home: Path) -> None:
+        self._files = Files(home)
+
+    def observe(self) -> Fleet:
+        """See :class:`~sluice_operator.controller.FleetPort`."""
+        pods = [(pod.group, _ask(pod)) for pod in self._files.pods()]
+        stable = tuple(pod for group, pod in pods if group is GroupName.STABLE)
+        canary = tuple(pod for group, pod in pods if group is GroupName.CANARY)
+        return Fleet(
+            stable=Group(desired=len(stable), pods=stable),
+            canary=Group(desired=self._files.canary_replicas(), pods=canary),
+        )
+
+    def want(self, group: GroupName, snapshots: tuple[str, ...], epoch: int) -> None:
+        """See :class:`~sluice_operator.controller.FleetPort`."""
+        document = msgspec.json.encode(snapshots)
+        for pod in self._files.pods():
+            if pod.group is group:
+                replace(self._files.wanted(pod.name), document)
+
+    def scale_canary(self, replicas: int, epoch: int) -> None:
+        """See :class:`~sluice_operator.controller.FleetPort`."""
+        if replicas != self._files.canary_replicas():
+            self._files.set_canary_replicas(replicas)
+
+
+class _Loaded(msgspec.Struct):
+    id: str
+
+
+class _Refused(msgspec.Struct):
+    id: str
+    reason: str
+
+
+class _Report(msgspec.Struct):
+    """What ``GET /v1/snapshots`` answers."""
+
+    wanted: list[str]
+    loaded: list[_Loaded]
+    refused: list[_Refused]
+    headroom_bytes: int | None = None
+
+
+def _ask(pod: LocalPod) -> Pod:
+    try:
+        answer = _HTTP.request("GET", f"{pod.url}/v1/snapshots")
+        report = msgspec.json.decode(answer.data, type=_Report)
+    except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
+        _LOG.debug("pod-silent", pod=pod.name, reason=str(error))
+        return Pod(name=pod.name, ready=False)
+    loaded = frozenset(each.id for each in report.loaded)
+    return Pod(
+        name=pod.name,
+        ready=set(report.wanted) <= loaded,
+        loaded=loaded,
+        refused={each.id: each.reason for each in report.refused},
+        headroom_bytes=report.headroom_bytes,
+        wanted=frozenset(report.wanted),
+    )
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a file at once, unless it says so already."""
+    if path.exists() and path.read_bytes() == data:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)

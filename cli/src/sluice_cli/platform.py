@@ -1,0 +1,205 @@
+"""The whole platform on one machine: which processes there are, and a supervisor that keeps them so.
+
+The supervisor plays the kubelet: it starts what should run, restarts what fell over, and scales the canary
+group to what the controller asks for. It decides nothing about snapshots.
+"""
+
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sluice import models
+from sluice.errors import InvalidSetting
+from sluice_cli.fleet import Files, LocalPod
+from sluice_cli.processes import Service, ServiceProcess, answers
+from sluice_operator.rollout.actions import GroupName
+
+READY_S: Final = 60.0
+TICK_S: Final = 0.05
+MAX_CANARIES: Final = 2
+_LOG = structlog.get_logger()
+
+
+class Platform:
+    """Runs the services of one model below ``home``; the API answers on ``port``."""
+
+    def __init__(self, home: Path, model_file: Path, port: int) -> None:
+        """Raise :class:`InvalidSetting` if ``port`` is taken, :class:`InvalidModel` if the file is unsound."""
+        models.load(model_file)
+        self.home, self.model_file = home.resolve(), model_file.resolve()
+        self.port = port or _free_port()
+        check_free(self.port)
+        self.trainer_port = _free_port()
+        self._faiss_ports = {f"{GroupName.STABLE}-0": _free_port()} | {
+            f"{GroupName.CANARY}-{number}": _free_port() for number in range(MAX_CANARIES)
+        }
+        self._files = Files(self.home)
+        self._files.set_canary_replicas(0)
+        self._wanted: dict[str, Service] = {}
+        self._running: dict[str, ServiceProcess] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="supervisor")
+
+    @property
+    def api(self) -> str:
+        """The API's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def trainer_status(self) -> str:
+        """Where the trainer tells its position and quality."""
+        return f"http://127.0.0.1:{self.trainer_port}/status"
+
+    def start(self) -> None:
+        """Start the supervisor and everything but the trainer; return when the API is ready."""
+        self._want(self._faiss(f"{GroupName.STABLE}-0"))
+        self._want(self._service("profiles", "sluice_recommender", ("profiles",)))
+        self._want(self._api())
+        self._want(self._service("controller", "sluice_cli.controller"))
+        self._thread.start()
+        self.wait_ready()
+
+    def start_trainer(self) -> None:
+        """Start the trainer; it begins with what the log holds by then."""
+        status = {"SLUICE_STATUS_PORT": str(self.trainer_port)}
+        ready = f"http://127.0.0.1:{self.trainer_port}/healthz"
+        self._want(self._service("trainer", "sluice_trainer", environment=status, ready=ready))
+
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
+        """Wait until every wanted service is ready; raises :class:`ServiceFailed` naming the one that is not."""
+        deadline = time.monotonic() + timeout_s
+        for name in list(self._wanted):
+            while name not in self._running:
+                time.sleep(TICK_S)
+            self._running[name].wait_ready(deadline)
+
+    def pids(self) -> dict[str, int | None]:
+        """Return the process id of each service."""
+        return {name: process.pid for name, process in self._running.items()}
+
+    def stop(self) -> None:
+        """Stop everything, the API first."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _want(self, service: Service) -> None:
+        self._wanted[service.name] = service
+
+    def _supervise(self) -> None:
+        # All children are started by this thread: its end is what ends them if everything else fails.
+        try:
+            while not self._stopping.wait(TICK_S):
+                self._reconcile()
+        finally:
+            for process in reversed(self._running.values()):
+                process.terminate()
+            for process in self._running.values():
+                process.stop()
+
+    def _reconcile(self) -> None:
+        wanted = dict(self._wanted)
+        for number in range(min(self._files.canary_replicas(), MAX_CANARIES)):
+            canary = self._faiss(f"{GroupName.CANARY}-{number}")
+            wanted[canary.name] = canary
+        for name in set(self._running) - set(wanted):
+            self._running.pop(name).stop()
+        for name, service in wanted.items():
+            if name not in self._running:
+                process = ServiceProcess(service, self.home / "logs" / f"{name}.log")
+                process.start()
+                self._running[name] = process
+            self._running[name].keep_up()
+        self._files.set_pods([self._pod(name) for name in self._faiss_ports if name in self._running])
+
+    def _pod(self, name: str) -> LocalPod:
+        group = GroupName(name.rpartition("-")[0])
+        return LocalPod(name=name, group=group, url=f"http://127.0.0.1:{self._faiss_ports[name]}")
+
+    def _faiss(self, name: str) -> Service:
+        port = self._faiss_ports[name]
+        environment = {
+            "SLUICE_LISTEN_PORT": str(port),
+            "SLUICE_WANTED_FILE": str(self._files.wanted(name)),
+            "SLUICE_CACHE": str(self.home / "cache" / name),
+        }
+        return self._service(
+            name, "sluice_faiss", environment=environment, ready=f"http://127.0.0.1:{port}/healthz"
+        )
+
+    def _api(self) -> Service:
+        urls = {
+            group: ",".join(
+                f"http://127.0.0.1:{port}"
+                for name, port in self._faiss_ports.items()
+                if name.startswith(group)
+            )
+            for group in GroupName
+        }
+        environment = {
+            "SLUICE_LISTEN_PORT": str(self.port),
+            "SLUICE_FAISS_STABLE_URLS": urls[GroupName.STABLE],
+            "SLUICE_FAISS_CANARY_URLS": urls[GroupName.CANARY],
+        }
+        return self._service(
+            "api", "sluice_recommender", ("api",), environment=environment, ready=f"{self.api}/readyz"
+        )
+
+    def _service(
+        self,
+        name: str,
+        module: str,
+        arguments: tuple[str, ...] = (),
+        *,
+        environment: dict[str, str] | None = None,
+        ready: str | None = None,
+    ) -> Service:
+        common = {"SLUICE_HOME": str(self.home), "SLUICE_MODEL_FILE": str(self.model_file)}
+        return Service(
+            name=name,
+            module=module,
+            arguments=arguments,
+            environment=common | (environment or {}),
+            ready_url=ready,
+        )
+
+
+def check_free(port: int) -> None:
+    """Raise :class:`InvalidSetting` if something listens on ``port`` already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InvalidSetting(
+                f"port {port} cannot be used: {(error.strerror or str(error)).lower()};"
+                " stop what uses it or choose another with --port"
+            ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def up(model_file: Path, home: Path, port: int) -> None:
+    """Run the platform until interrupted (``sluice up``)."""
+    platform = Platform(home, model_file, port)
+    try:
+        platform.start()
+        platform.start_trainer()
+        platform.wait_ready()
+        print(f"Sluice is up: {platform.api} (state and logs in {platform.home}); Ctrl-C stops it.")
+        while answers(f"{platform.api}/healthz") or not platform.home.exists():
+            time.sleep(1.0)
+        print("the API stopped answering; see the logs", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopping")
+    finally:
+        platform.stop()

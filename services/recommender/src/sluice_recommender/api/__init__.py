@@ -1,0 +1,1 @@
+"""The public API: asks, answers, and what stands behind them."""

@@ -1,0 +1,47 @@
+"""Answers on their way to the ``answers`` topic: queued by requests, appended in batches by a thread."""
+
+from collections import deque
+from typing import Final
+
+import prometheus_client
+import structlog
+
+from sluice import metrics
+from sluice.errors import StorageUnavailable
+from sluice.events import EventLog, NewRecord
+from sluice.records import Answer, encode
+
+CAPACITY: Final = 10_000
+BATCH: Final = 1_000
+_log = structlog.get_logger()
+_DROPPED = prometheus_client.Counter(
+    metrics.ANSWERS_DROPPED.removesuffix("_total"), "Answers not recorded because the log was too slow."
+)
+
+
+class Outbox:
+    """A bounded queue for one topic; when it is full, answers are dropped and counted, requests never wait."""
+
+    def __init__(self, log: EventLog, topic: str, capacity: int = CAPACITY) -> None:
+        self._log, self._topic, self._capacity = log, topic, capacity
+        self._queue: deque[Answer] = deque()
+
+    def put(self, answer: Answer) -> None:
+        """Queue one answer."""
+        if len(self._queue) >= self._capacity:
+            _DROPPED.inc()
+            return
+        self._queue.append(answer)
+
+    def flush(self) -> None:
+        """Append what is queued; what the log does not take stays queued."""
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            try:
+                self._log.append(
+                    self._topic, [NewRecord(each.user_id.encode(), encode(each)) for each in batch]
+                )
+            except StorageUnavailable as error:
+                self._queue.extendleft(reversed(batch))
+                _log.warning("answers wait", answers=len(self._queue), reason=str(error))
+                return

@@ -1,0 +1,93 @@
+"""One worker process of the API: adapters, background threads, app. Built after the fork."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from sluice.embedded.home import Home
+from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
+from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
+from sluice.errors import InvalidSetting
+from sluice.loops import Loop
+from sluice.model import RecommenderModel
+from sluice.topics import topics_of
+from sluice_recommender.api.app import create_app
+from sluice_recommender.api.models import Models
+from sluice_recommender.api.outbox import Outbox
+from sluice_recommender.api.pods import Pods
+from sluice_recommender.api.recommender import Recommender, Source
+from sluice_recommender.api.routes import RoutingTable
+from sluice_recommender.api.shelf import Metadata, Popular
+from sluice_recommender.api.tally import Tally, TallyWriter
+from sluice_recommender.settings import ApiSettings, urls
+
+ROUTING_S: Final = 0.1
+ANSWERS_S: Final = 0.05
+EVIDENCE_S: Final = 2.0
+
+
+def one_source(models: list[RecommenderModel]) -> str:
+    """Return the source all models read; one API serves one source."""
+    names = {model.spec.source.name for model in models}
+    if len(names) != 1:
+        raise InvalidSetting(
+            f"SLUICE_MODEL_FILE names models of the sources {', '.join(sorted(names))};"
+            " run one API per source"
+        )
+    return names.pop()
+
+
+class ApiWorker:
+    """See :class:`~sluice.web.server.Worker`."""
+
+    def __init__(self, settings: ApiSettings, models: list[RecommenderModel]) -> None:
+        self._settings, self._home = settings, Home(settings.home_path)
+        source = one_source(models)
+        log, database, topics = self._home.log(source), self._home.source(source), topics_of(source)
+        items, popularity = EmbeddedItems(database), EmbeddedPopularity(database)
+        outbox = Outbox(log, topics.answers)
+        shared = Source(EmbeddedProfiles(database), Metadata(items), Popular(popularity), outbox)
+        self._loops = [Loop("answers", ANSWERS_S, outbox.flush)]
+        self._last_words: list[Callable[[], None]] = [outbox.flush]
+        recommenders = [self._recommender(model, shared) for model in models]
+        self._app = create_app(Models(recommenders), log, topics, items, lambda: None)
+
+    @property
+    def wsgi(self) -> Callable[..., Any]:
+        """The app."""
+        return self._app
+
+    def start(self) -> None:
+        """Start the background threads."""
+        for loop in self._loops:
+            loop.once()
+            loop.start()
+
+    def stop(self) -> None:
+        """Write out answers and evidence."""
+        for loop in self._loops:
+            loop.stop()
+        for write in self._last_words:
+            write()
+
+    def _recommender(self, model: RecommenderModel, source: Source) -> Recommender:
+        database = self._home.model(model.key)
+        routes = RoutingTable(EmbeddedRouting(database))
+        tally = Tally(f"requests/{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000}")
+        writer = TallyWriter(tally, EmbeddedEvidence(database), lambda: routes.current, time.time)
+        self._loops += [Loop("routing", ROUTING_S, routes.poll), Loop("evidence", EVIDENCE_S, writer.flush)]
+        self._last_words.append(writer.flush)
+        stable = urls(self._settings.faiss_stable_urls, "FAISS_STABLE_URLS")
+        canary = urls(self._settings.faiss_canary_urls, "FAISS_CANARY_URLS") or stable
+        threads = self._settings.threads
+        return Recommender(
+            model.key,
+            source,
+            routes,
+            tally,
+            Pods(stable, threads),
+            Pods(canary, threads),
+            exclude_seen=model.spec.serving.exclude_seen,
+        )
