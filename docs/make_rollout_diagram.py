@@ -20,7 +20,8 @@ Moves = dict[tuple[str, str], list[str]]
 def diagram() -> str:
     """Return the table as a mermaid state diagram."""
     everywhere = {move for move in _moves(Phase.PROGRESSING) if all(move in _moves(each) for each in ROLLING)}
-    inside, outside = defaultdict(list), defaultdict(list)
+    inside: Moves = defaultdict(list)
+    outside: Moves = defaultdict(list)
     for phase in TABLE:
         for event, target in _moves(phase):
             if phase in ROLLING and (event, target) in everywhere:

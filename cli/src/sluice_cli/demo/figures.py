@@ -68,10 +68,10 @@ def latency_p99(record: Record) -> float | None:
 
 
 def sparkline(points: list[Point], width: int, *, ascii_only: bool = False) -> str:
-    """Return the windowed recall of the newest ``width`` points, scaled from 0 to their greatest."""
+    """Return the windowed recall of the newest ``width`` points, from their least to their greatest."""
     values = [each.window_recall for each in points if each.window_recall is not None][-width:]
     marks = _ASCII if ascii_only else _BLOCKS
-    most = max(values, default=0.0)
-    if most <= 0:
+    if len(values) < 2:
         return ""
-    return "".join(marks[min(len(marks) - 1, int(value / most * len(marks)))] for value in values)
+    least, spread = min(values), max(values) - min(values) or 1.0
+    return "".join(marks[round((value - least) / spread * (len(marks) - 1))] for value in values)

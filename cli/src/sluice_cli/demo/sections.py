@@ -11,6 +11,7 @@ from sluice_cli.demo.record import Click, Point, Record, Told
 
 SPARK: Final = 24
 TITLES: Final = 3
+WIDE: Final = 100
 _RIGHT: Final = frozenset({"value", "limit", "samples"})
 
 
@@ -66,10 +67,6 @@ def _pace(record: Record, point: Point) -> list[str | tuple[str, str]]:
         f"{point.events_per_s:,.0f} events/s · lag {point.lag:,}",
         f" · p99 {figures.milliseconds(figures.latency_p99(record))}",
         (errors, "red" if record.request_errors else ""),
-        f" · {len(record.snapshots)} snapshots, ",
-        (f"{len(record.promoted)} promoted", "green"),
-        ", ",
-        (f"{len(record.rejected)} rejected", "red" if record.rejected else ""),
     ]
 
 
@@ -96,12 +93,13 @@ def quality(record: Record, form: Frame) -> list[Text]:
 
 def rollout(record: Record, form: Frame) -> list[Text]:
     """Return phase, snapshots, weight, step and gates."""
-    state = record.rollout
+    counts = f"{len(record.snapshots)} cut, {len(record.promoted)} promoted, {len(record.rejected)} rejected"
+    heading, state = rule(f"rollout of snapshots: {counts}", form), record.rollout
     if state is None:
-        return [rule("rollout", form), line(("waits for a first snapshot", "dim"))]
+        return [heading, line(("waits for a first snapshot", "dim"))]
     filled, empty = bar(state.weight / 100, 20, form)
     lines = [
-        rule("rollout", form),
+        heading,
         line(
             (state.phase.value, "bold"),
             (" · stable ", "dim"),
@@ -114,25 +112,30 @@ def rollout(record: Record, form: Frame) -> list[Text]:
         line((figures.clean(state.message), "italic")),
     ]  # fmt: skip
     if state.candidate:
-        lines += gate_lines(gates.gate_rows(state.measurements))
+        lines += gate_lines(gates.gate_rows(state.measurements), form)
     return lines
 
 
-def gate_lines(rows: list[GateRow]) -> list[Text]:
+def gate_lines(rows: list[GateRow], form: Frame) -> list[Text]:
     """Return the gates as aligned columns under a heading."""
     if not rows:
         return []
+    gap = " " if form.width < WIDE else "  "
     cells = [list(gates.COLUMNS), *(list(row[: len(gates.COLUMNS)]) for row in rows)]
     widths = [max(cell_len(row[column]) for row in cells) for column in range(len(gates.COLUMNS))]
-    made = []
-    for number, row in enumerate(cells):
-        pieces: list[str | tuple[str, str]] = []
-        for column, (name, cell, width) in enumerate(zip(gates.COLUMNS, row, widths, strict=True)):
-            text = cell.rjust(width) if name in _RIGHT else set_cell_size(cell, width)
-            colour = rows[number - 1].colour if number and name == "verdict" else "" if number else "dim"
-            pieces.append(("  " if column else "") + text if not colour else ("  " + text, colour))
-        made.append(line(*pieces))
-    return made
+    styles = [dict.fromkeys(gates.COLUMNS, "dim"), *({"verdict": row.colour} for row in rows)]
+    return [
+        line(*_aligned(row, widths, style, gap)) for row, style in zip(cells, styles, strict=True)
+    ]
+
+
+def _aligned(row: list[str], widths: list[int], style: dict[str, str], gap: str) -> list[tuple[str, str]]:
+    widths = [*widths[:-1], cell_len(row[-1])]  # the last column ends where its text does
+    columns = zip(gates.COLUMNS, row, widths, strict=True)
+    return [
+        ((cell.rjust(width) if name in _RIGHT else set_cell_size(cell, width)) + gap, style.get(name, ""))
+        for name, cell, width in columns
+    ]
 
 
 def click(record: Record, form: Frame) -> list[Text]:

@@ -44,7 +44,7 @@ def show_closing(console: Console, record: Record, example: Example | None = Non
 
 
 def _table(record: Record) -> Table:
-    table = Table(show_header=False, title="What this run showed", title_justify="left")
+    table = Table(show_header=False, title="What this run showed", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     for name, value in result_rows(record):

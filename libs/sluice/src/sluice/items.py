@@ -43,5 +43,8 @@ class Popularity(Protocol):
         Changes nothing if this partition's counts already include offsets up to ``end_offset``.
         """
 
+    def counted_to(self, partition: Partition) -> int:
+        """Return the end offset that this partition's counts include; 0 if none yet."""
+
     def top(self, n: int) -> list[tuple[str, float]]:
         """Return the ``n`` most popular (item id, count in units of the landmark), best first."""

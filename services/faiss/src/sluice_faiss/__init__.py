@@ -1,0 +1,1 @@
+"""The Faiss service: holds snapshots and searches them."""

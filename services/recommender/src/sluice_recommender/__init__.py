@@ -1,0 +1,1 @@
+"""The recommender: public API, profiles, popularity, attribution."""

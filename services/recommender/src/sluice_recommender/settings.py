@@ -38,6 +38,17 @@ def models_of(settings: Settings) -> list[RecommenderModel]:
     return loaded
 
 
+def one_source(models: list[RecommenderModel]) -> str:
+    """Return the source all models read; a process serves one source."""
+    names = {model.spec.source.name for model in models}
+    if len(names) != 1:
+        raise InvalidSetting(
+            f"SLUICE_MODEL_FILE names models of the sources {', '.join(sorted(names))};"
+            " run one process per source"
+        )
+    return names.pop()
+
+
 def listed(text: str) -> list[str]:
     """Return the words of a comma separated list."""
     return [word.strip() for word in text.split(",") if word.strip()]

@@ -78,25 +78,25 @@ def rank(scores: Matrix, items: Rows, seen: tuple[NDArray[np.intp], Rows]) -> Ra
 
     ``scores`` is ``(n, items)``. Rank 1 is best; equal scores count as better than one's own.
     """
-    places = np.arange(len(items))
-    own = np.where(items >= 0, scores[places, np.maximum(items, 0)], np.nan)
-    scores = scores.copy()
-    positions, columns = seen
-    scores[positions[columns >= 0], columns[columns >= 0]] = -np.inf
+    own = np.where(items >= 0, scores[np.arange(len(items)), np.maximum(items, 0)], np.nan)
     better = (scores >= own[:, None]).sum(axis=1, dtype=np.int32)
+    positions, columns = seen
+    positions, columns = positions[columns >= 0], columns[columns >= 0]
+    better -= _count(positions, scores[positions, columns] >= own[positions], len(own))
     return np.where(np.isfinite(own), np.maximum(better, 1), MISS).astype(np.int32)
+
+
+def _count(positions: NDArray[np.intp], holds: NDArray[np.bool_], size: int) -> Ranks:
+    return np.bincount(positions[holds], minlength=size).astype(np.int32)
 
 
 def popularity_ranks(counts: Matrix, events: Events) -> Ranks:
     """Return the rank of each event's item by plain popularity; an item never counted is a miss."""
-    step = max(1, _CELLS // max(1, len(counts)))
-    ranks = []
-    for start in range(0, len(events.items), step):
-        chunk = events.slice(start, start + step)
-        scores = np.broadcast_to(counts, (len(chunk.items), len(counts)))
-        found = rank(scores, chunk.items, chunk.seen)
-        ranks.append(np.where(counts[chunk.items] > 0, found, MISS).astype(np.int32))
-    return np.concatenate(ranks) if ranks else np.empty(0, dtype=np.int32)
+    own = counts[events.items]
+    better = len(counts) - np.searchsorted(np.sort(counts), own, side="left").astype(np.int32)
+    positions, items = events.seen
+    better -= _count(positions, counts[items] >= own[positions], len(own))
+    return np.where(own > 0, better, MISS).astype(np.int32)
 
 
 def score(metric: str, ranks: Ranks) -> NDArray[np.float64]:

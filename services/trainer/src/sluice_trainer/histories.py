@@ -101,7 +101,7 @@ class SeenItems:
         keys = _keys(users, items)
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         repeated = first[inverse] != np.arange(len(keys))
-        seen = repeated | self._contains(keys)
+        seen: NDArray[np.bool_] = repeated | self._contains(keys)
         self._tail = np.concatenate([self._tail, keys[~seen]])
         if len(self._tail) > max(4096, len(self._sorted) // 16):
             self._merge()

@@ -104,10 +104,7 @@ class EmbeddedPopularity:
     def apply(self, partition: Partition, end_offset: int, gains: Mapping[str, float]) -> None:
         """See :class:`~sluice.items.Popularity`."""
         with self._database.writing() as connection:
-            counted = connection.execute(
-                "SELECT offset FROM counted WHERE topic = ? AND part = ?", partition
-            ).fetchone()
-            if counted is not None and counted[0] >= end_offset:
+            if self.counted_to(partition) >= end_offset:
                 return
             connection.executemany(
                 "INSERT INTO popularity VALUES (?, ?)"
@@ -115,6 +112,13 @@ class EmbeddedPopularity:
                 list(gains.items()),
             )
             connection.execute("INSERT OR REPLACE INTO counted VALUES (?, ?, ?)", (*partition, end_offset))
+
+    def counted_to(self, partition: Partition) -> int:
+        """See :class:`~sluice.items.Popularity`."""
+        row = self._database.connection.execute(
+            "SELECT offset FROM counted WHERE topic = ? AND part = ?", partition
+        ).fetchone()
+        return 0 if row is None else int(row[0])
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """See :class:`~sluice.items.Popularity`."""

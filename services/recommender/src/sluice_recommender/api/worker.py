@@ -9,7 +9,6 @@ from typing import Any, Final
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
-from sluice.errors import InvalidSetting
 from sluice.loops import Loop
 from sluice.model import RecommenderModel
 from sluice.topics import topics_of
@@ -21,22 +20,11 @@ from sluice_recommender.api.recommender import Recommender, Source
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally, TallyWriter
-from sluice_recommender.settings import ApiSettings, urls
+from sluice_recommender.settings import ApiSettings, one_source, urls
 
 ROUTING_S: Final = 0.1
 ANSWERS_S: Final = 0.05
 EVIDENCE_S: Final = 2.0
-
-
-def one_source(models: list[RecommenderModel]) -> str:
-    """Return the source all models read; one API serves one source."""
-    names = {model.spec.source.name for model in models}
-    if len(names) != 1:
-        raise InvalidSetting(
-            f"SLUICE_MODEL_FILE names models of the sources {', '.join(sorted(names))};"
-            " run one API per source"
-        )
-    return names.pop()
 
 
 class ApiWorker:

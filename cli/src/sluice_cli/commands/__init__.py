@@ -1,0 +1,1 @@
+"""The commands of ``sluice``. Each module imports what is heavy only when its command runs."""

@@ -1,0 +1,1 @@
+"""The process that keeps profiles, items and popularity, and credits interactions to answers."""

@@ -1,0 +1,91 @@
+"""Judges answers whose window has passed and writes the evidence, every two seconds."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from sluice.errors import StorageUnavailable
+from sluice.evidence import EvidenceRow, EvidenceStore
+from sluice.routing import Routing, RoutingStore
+from sluice_recommender.profiles.attribution import contest_of
+from sluice_recommender.profiles.ledger import Ledger
+
+EVIDENCE_S: Final = 2.0
+_log = structlog.get_logger()
+
+
+class CreditedModel(NamedTuple):
+    """One model whose answers are judged."""
+
+    key: str
+    window_ms: int
+    routing: RoutingStore
+    evidence: EvidenceStore
+
+
+class Credit:
+    """Attribution of one source's models; ``topic`` is that of the answers, named in the evidence."""
+
+    def __init__(self, ledger: Ledger, models: Sequence[CreditedModel], topic: str) -> None:
+        self._ledger, self._models, self._topic = ledger, models, topic
+        self._written: dict[tuple[str, str, str], str] = {}
+
+    def round(self, watermarks: dict[int, int], now: float) -> None:
+        """Judge up to each partition's watermark (log milliseconds), write evidence, forget the old."""
+        for model in self._models:
+            routing = model.routing.read()
+            if routing is not None:
+                self._judge(model, routing, watermarks, now)
+        longest = max(model.window_ms for model in self._models)
+        for part, watermark in watermarks.items():
+            self._ledger.forget_before(part, watermark, longest)
+
+    def _judge(self, model: CreditedModel, routing: Routing, watermarks: dict[int, int], now: float) -> None:
+        since = self._ledger.since(model.key, routing.rollout, int(min(now, routing.renewed) * 1e3))
+        contest = contest_of(model.key, routing, since, model.window_ms)
+        for part, watermark in watermarks.items():
+            self._ledger.judge(contest, part, watermark)
+        if routing.candidate is not None:
+            self._write(model, routing, sorted(watermarks), now)
+
+    def _write(self, model: CreditedModel, routing: Routing, parts: list[int], now: float) -> None:
+        rows = [row for part in parts for row in self._rows(model.key, routing, part, now)]
+        new = [row for row in rows if self._written.get(_place(row)) != row.sequence]
+        try:
+            model.evidence.append(new or [_heartbeat(self._topic, routing, now)])
+        except StorageUnavailable as error:
+            _log.warning("evidence waits", model=model.key, reason=str(error))
+            return
+        self._written.update({_place(row): row.sequence for row in new})
+
+    def _rows(self, model: str, routing: Routing, part: int, now: float) -> list[EvidenceRow]:
+        name = f"{self._topic}[{part}]"
+        judged = self._ledger.judged_to(model, part)
+        return [
+            EvidenceRow(
+                rollout=routing.rollout,
+                snapshot=snapshot,
+                writer=f"hits/{name}",
+                sequence=f"{name}:{judged}",
+                at=now,
+                weight=routing.weight,
+                hits=hits,
+            )
+            for snapshot, hits in self._ledger.hits(model, part).items()
+        ]
+
+
+def _place(row: EvidenceRow) -> tuple[str, str, str]:
+    return row.rollout, row.snapshot, row.writer
+
+
+def _heartbeat(topic: str, routing: Routing, now: float) -> EvidenceRow:
+    return EvidenceRow(
+        rollout=routing.rollout,
+        snapshot=routing.candidate or "",
+        writer=f"hits/{topic}",
+        sequence=f"heartbeat:{now:.3f}",
+        at=now,
+        weight=routing.weight,
+    )

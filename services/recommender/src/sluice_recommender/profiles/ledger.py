@@ -1,0 +1,200 @@
+"""The state of attribution on SQLite: open answers, recent clicks, counts per user, positions.
+
+Everything of a batch and the positions behind it are one transaction, so a restart goes on exactly where
+it stopped, and a batch that is read again changes nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final
+
+import msgspec
+
+from sluice.embedded.database import Database
+from sluice.events import Partition
+from sluice.evidence import Hits
+from sluice.topics import Topics
+from sluice_recommender.profiles.attribution import (
+    Click,
+    Contest,
+    Given,
+    Tallied,
+    credits_of,
+    due_before,
+    keep_answers_from,
+    keep_clicks_from,
+)
+from sluice_recommender.profiles.batch import Forgotten
+
+CHUNK: Final = 1_000
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS positions (topic TEXT, part INTEGER, next INTEGER NOT NULL, PRIMARY KEY (topic, part));
+CREATE TABLE IF NOT EXISTS answers (
+    part INTEGER, offset INTEGER, logged INTEGER, at INTEGER, request_id TEXT, user_id TEXT, model TEXT,
+    snapshot TEXT, items BLOB, PRIMARY KEY (part, offset)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_by_user ON answers (user_id, model);
+CREATE TABLE IF NOT EXISTS clicks (
+    part INTEGER, offset INTEGER, at INTEGER, user_id TEXT, item_id TEXT, request_id TEXT,
+    PRIMARY KEY (part, offset)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS clicks_by_user ON clicks (user_id);
+CREATE TABLE IF NOT EXISTS rollouts (model TEXT PRIMARY KEY, rollout TEXT NOT NULL, since INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS judged (model TEXT, part INTEGER, next INTEGER NOT NULL, PRIMARY KEY (model, part));
+CREATE TABLE IF NOT EXISTS tallied (
+    model TEXT, part INTEGER, snapshot TEXT, user_id TEXT, answers INTEGER, hits INTEGER,
+    PRIMARY KEY (model, part, snapshot, user_id)) WITHOUT ROWID;
+"""
+_ITEMS: Final = msgspec.msgpack.Decoder(tuple[str, ...])
+
+
+class Ledger:
+    """Attribution of one source. Partition ``p`` of answers and of interactions hold the same users."""
+
+    def __init__(self, path: Path, topics: Topics) -> None:
+        self._database, self._topics = Database(path, _SCHEMA), topics
+
+    def record(self, part: int, answers: Sequence[Given], clicks: Sequence[Click | Forgotten]) -> None:
+        """Take a batch's answers and clicks of one partition in, those not taken in before."""
+        answers_from = self._position(Partition(self._topics.answers, part))
+        clicks_from = self._position(Partition(self._topics.interactions, part))
+        with self._database.writing() as connection:
+            connection.executemany(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (part, *each[:-1], msgspec.msgpack.encode(each.items))
+                    for each in answers
+                    if each.offset >= answers_from
+                ],
+            )
+            for click in clicks:
+                if click.offset >= clicks_from:
+                    _take(connection, part, click)
+            ends = [(self._topics.answers, answers), (self._topics.interactions, clicks)]
+            connection.executemany(
+                "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
+                [(topic, part, records[-1].offset + 1) for topic, records in ends if records],
+            )
+
+    def _position(self, partition: Partition) -> int:
+        row = self._database.connection.execute(
+            "SELECT next FROM positions WHERE topic = ? AND part = ?", partition
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def since(self, model: str, rollout: str, now: int) -> int:
+        """Return when ``rollout`` was first seen; a new one starts now and voids the counts of the last."""
+        row = self._database.connection.execute(
+            "SELECT since FROM rollouts WHERE model = ? AND rollout = ?", (model, rollout)
+        ).fetchone()
+        if row is not None:
+            return int(row[0])
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO rollouts VALUES (?, ?, ?)", (model, rollout, now))
+            connection.execute("DELETE FROM tallied WHERE model = ?", (model,))
+        return now
+
+    def judge(self, contest: Contest, part: int, watermark: int) -> None:
+        """Judge, in offset order, every answer whose window the watermark has passed."""
+        while self._judge_some(contest, part, due_before(watermark, contest.window_ms)) == CHUNK:
+            pass
+
+    def _judge_some(self, contest: Contest, part: int, due: int) -> int:
+        with self._database.writing() as connection:
+            rows = connection.execute(
+                "SELECT offset, logged, at, request_id, user_id, model, snapshot, items FROM answers"
+                " WHERE part = ? AND offset >= ? ORDER BY offset LIMIT ?",
+                (part, self.judged_to(contest.model, part), CHUNK),
+            )
+            answers = []
+            for answer in map(_given, rows):
+                if answer.logged >= due:
+                    break
+                answers.append(answer)
+            if answers:
+                self._count(
+                    connection, contest, part, [each for each in answers if each.model == contest.model]
+                )
+                connection.execute(
+                    "INSERT OR REPLACE INTO judged VALUES (?, ?, ?)",
+                    (contest.model, part, answers[-1].offset + 1),
+                )
+            return len(answers)
+
+    def _count(self, connection: Connection, contest: Contest, part: int, answers: Sequence[Given]) -> None:
+        credited: dict[str, set[int]] = {}
+        for answer in answers:
+            if not contest.counts(answer):
+                continue
+            user = answer.user_id
+            if user not in credited:
+                credited[user] = self._hits_of(connection, contest, user)
+            key = (contest.model, part, answer.snapshot, user)
+            row = connection.execute(
+                "SELECT answers, hits FROM tallied WHERE model = ? AND part = ? AND snapshot = ? AND user_id = ?",
+                key,
+            ).fetchone()
+            tallied = Tallied(*(row or ())).add(hit=answer.offset in credited[user])
+            connection.execute("INSERT OR REPLACE INTO tallied VALUES (?, ?, ?, ?, ?, ?)", (*key, *tallied))
+
+    def _hits_of(self, connection: Connection, contest: Contest, user_id: str) -> set[int]:
+        answers = connection.execute(
+            "SELECT offset, logged, at, request_id, user_id, model, snapshot, items FROM answers"
+            " WHERE user_id = ? AND model = ?",
+            (user_id, contest.model),
+        )
+        clicks = connection.execute(
+            "SELECT offset, at, user_id, item_id, request_id FROM clicks WHERE user_id = ?", (user_id,)
+        )
+        credited = credits_of(
+            [_given(row) for row in answers], [Click(*row) for row in clicks], contest.window_ms
+        )
+        return {offset for offset, _ in credited}
+
+    def forget_before(self, part: int, watermark: int, window_ms: int) -> None:
+        """Delete what bears on nothing any more; ``window_ms`` is the longest of the source's models."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "DELETE FROM answers WHERE part = ? AND logged < ?",
+                (part, keep_answers_from(watermark, window_ms)),
+            )
+            connection.execute(
+                "DELETE FROM clicks WHERE part = ? AND at < ?", (part, keep_clicks_from(watermark, window_ms))
+            )
+
+    def judged_to(self, model: str, part: int) -> int:
+        """Return the end offset of the judged answers."""
+        row = self._database.connection.execute(
+            "SELECT next FROM judged WHERE model = ? AND part = ?", (model, part)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def hits(self, model: str, part: int) -> dict[str, Hits]:
+        """Return the cumulative statistics of the rollout in force, by snapshot."""
+        rows = self._database.connection.execute(
+            "SELECT snapshot, count(*), sum(answers), sum(hits), sum(answers * answers), sum(hits * hits),"
+            " sum(answers * hits) FROM tallied WHERE model = ? AND part = ? GROUP BY snapshot",
+            (model, part),
+        )
+        return {
+            snapshot: Hits(
+                users=users,
+                answers=answers,
+                hits=hits,
+                answers_squared=float(nn),
+                hits_squared=float(hh),
+                answers_hits=float(nh),
+            )
+            for snapshot, users, answers, hits, nn, hh, nh in rows
+        }
+
+
+def _given(row: tuple[int, int, int, str, str, str, str, bytes]) -> Given:
+    return Given(*row[:-1], _ITEMS.decode(row[-1]))
+
+
+def _take(connection: Connection, part: int, click: Click | Forgotten) -> None:
+    if isinstance(click, Forgotten):
+        for table in ("answers", "clicks", "tallied"):
+            connection.execute(f"DELETE FROM {table} WHERE user_id = ?", (click.user_id,))  # noqa: S608
+    else:
+        connection.execute("INSERT OR IGNORE INTO clicks VALUES (?, ?, ?, ?, ?, ?)", (part, *click))
