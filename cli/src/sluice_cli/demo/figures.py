@@ -68,10 +68,12 @@ def latency_p99(record: Record) -> float | None:
 
 
 def sparkline(points: list[Point], width: int, *, ascii_only: bool = False) -> str:
-    """Return the windowed recall of the newest ``width`` points, from their least to their greatest."""
-    values = [each.window_recall for each in points if each.window_recall is not None][-width:]
-    marks = _ASCII if ascii_only else _BLOCKS
+    """Return the windowed recall over the run so far in ``width`` marks, from its least to its greatest."""
+    values = [each.window_recall for each in points if each.window_recall is not None]
     if len(values) < 2:
         return ""
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    marks = _ASCII if ascii_only else _BLOCKS
     least, spread = min(values), max(values) - min(values) or 1.0
     return "".join(marks[round((value - least) / spread * (len(marks) - 1))] for value in values)

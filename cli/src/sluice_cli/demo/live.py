@@ -60,8 +60,10 @@ def compose(record: Record, told: list[Told], form: Frame, height: int) -> Group
         *sections.head(record, form),
         *sections.quality(record, form),
         *sections.rollout(record, form),
-        *sections.click(record, form),
     ]
-    left = height - 1 - len(lines) - 1
-    kept = told[-max(LEAST_TOLD, min(MOST_TOLD, left)) :]
+    left = height - 2 - len(lines)
+    click = sections.click(record, form)
+    if left - len(click) >= LEAST_TOLD:
+        lines, left = [*lines, *click], left - len(click)
+    kept = told[-max(1, min(MOST_TOLD, left)) :]
     return Group(*lines, *sections.story(kept, form))

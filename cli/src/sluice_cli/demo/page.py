@@ -17,10 +17,8 @@ def write_page(record: Record, path: Path, example: Example | None = None) -> No
 def render(record: Record, example: Example) -> str:
     """Return the page."""
     style = resources.files("sluice_cli.demo").joinpath("style.css").read_text(encoding="utf-8")
-    body = "\n".join(
-        (_heading(record), _tiles(record), _recall(record), _rollouts(record), _times(record))
-        + (_clicks(record), _decisions(record), _next(record, example))
-    )
+    told = (_heading, _tiles, _recall, _rollouts, _times, _clicks, _decisions)
+    body = "\n".join([*(part(record) for part in told), _next(record, example)])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

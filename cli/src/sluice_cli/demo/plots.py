@@ -20,7 +20,7 @@ PALETTE: Final = {
 }
 """Stand-ins: matplotlib wants colours, the page gets ``var(--name)``."""
 
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "font.size": 11,
     "text.color": PALETTE["ink"],
@@ -39,7 +39,11 @@ _SETTINGS: Final = {
     "axes.facecolor": "none",
 }
 PERCENTS: Final = (50, 95, 99)
-_MARKED: Final = {"Promoted": ("good", "^"), "Aborted": ("bad", "X")}
+_MARKED: Final = {
+    "Promoted": ("good", "^", "promoted"),
+    "Aborted": ("bad", "X", "rejected"),
+    "Sabotage": ("popular", "D", "bad candidate let in"),
+}
 
 
 def recall_plot(record: Record) -> str:
@@ -110,11 +114,12 @@ def spans(points: Sequence[Point], field: str) -> list[tuple[float, float, str]]
 
 
 def _ends(axes: Any, record: Record) -> None:
-    for reason, (colour, marker) in _MARKED.items():
+    for reason, (colour, marker, label) in _MARKED.items():
         at = [told.at for told in record.told if told.reason == reason]
-        style = {"color": PALETTE[colour], "s": 70, "label": f"{reason.lower()} ({len(at)})"}
-        axes.scatter(at, [110] * len(at), marker=marker, linewidth=0, zorder=3, **style)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
+        style = {"color": PALETTE[colour], "s": 60, "label": label}
+        if at:
+            axes.scatter(at, [110] * len(at), marker=marker, linewidth=0, zorder=3, **style)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=len(_MARKED))
 
 
 def times_plot(name: str, values: list[float], what: str) -> str:
@@ -144,7 +149,8 @@ def _svg(name: str, draw: Any, *, width: float = 10.6, height: float) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+    settings: Any = {**_SETTINGS, "svg.hashsalt": name}
+    with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())

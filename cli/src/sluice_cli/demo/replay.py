@@ -36,10 +36,15 @@ class Replayer:
         *,
         speed: float | None,
         titles: Mapping[str, str],
+        probes: bool,
         stopped: Callable[[], bool],
     ) -> None:
-        """``speed`` is events per second, None = as fast as they are taken; ``titles`` are for the eye."""
+        """``speed`` is events per second, None = as fast as they are taken; ``titles`` are for the eye.
+
+        ``probes`` = measure freshness; of no use where answers are the same for everybody.
+        """
         self._client, self._speed, self._titles, self._stopped = client, speed, titles, stopped
+        self._probes = probes
         self.streamed = 0
         self.errors = 0
         self.latencies_ms: list[float] = []
@@ -88,7 +93,8 @@ class Replayer:
         self.streamed += len(due)
         last = due[-1]
         alone = all(each.interaction.user_id != last.interaction.user_id for each in due[:-1])
-        if self.streamed // PROBE_EVERY > before and alone and last.answer is not None:
+        due_for_probe = self._probes and self.streamed // PROBE_EVERY > before
+        if due_for_probe and alone and last.answer is not None:
             self._probe(last.interaction, last.answer, posted)
 
     def _probe(self, clicked: Interaction, before: Recommendations, posted: float) -> None:

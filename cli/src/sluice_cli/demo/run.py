@@ -30,7 +30,7 @@ from sluice_cli.platform import Platform
 from sluice_operator.embedded import EmbeddedRollout
 
 HISTORY_SHARE: Final = 0.7
-TRAINING_S: Final = 300.0
+TRAINING_S: Final = 120.0
 CATCH_UP_S: Final = 60.0
 DEFAULT_LIMITS: Final = {"ader-yoochoose": 60_000}
 """The larger sets, cut so that a run takes minutes."""
@@ -89,7 +89,11 @@ class _Demo:
         self.stopped = False
         titles = {item.item_id: item.title for item in dataset.items if item.title}
         self.replayer = Replayer(
-            self.client, speed=options.speed, titles=titles, stopped=lambda: self.stopped
+            self.client,
+            speed=options.speed,
+            titles=titles,
+            probes=model.spec.algorithm.type is not AlgorithmType.POPULAR,
+            stopped=lambda: self.stopped,
         )
         self.home, self.key = Home(platform.home), model.key
 
@@ -123,7 +127,9 @@ class _Demo:
         self._stage("streaming")
         self.replayer.run(self.dataset.interactions[self.history :])
         self._stage("catching up")
-        _until(lambda: watcher.status.lag == 0, CATCH_UP_S, "the trainer did not catch up; see trainer.log")
+        _until(
+            lambda: watcher.status.lag == 0, CATCH_UP_S, lambda: "the trainer did not catch up; see its log"
+        )
         self._stage("serving")
 
     def _await_first_answer(self) -> None:
@@ -136,6 +142,10 @@ class _Demo:
             personal, TRAINING_S, f"no snapshot was cut; see {self.platform.home / 'logs' / 'trainer.log'}"
         )
         self.record.seconds_to_first_answer = time.monotonic() - self.began
+
+    def _why_no_answer(self) -> str:
+        _, state = EmbeddedRollout(self.home.rollout(self.key)).read()
+        return f"no snapshot answers: {state.message}; see {self.platform.home / 'logs'}"
 
     def _stage(self, stage: str) -> None:
         self.record.stage = stage
@@ -153,11 +163,11 @@ class _Demo:
         )
 
 
-def _until(holds: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+def _until(holds: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str]) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
-            raise DemoFailed(otherwise)
+            raise DemoFailed(otherwise())
         time.sleep(0.05)
 
 

@@ -124,18 +124,15 @@ def gate_lines(rows: list[GateRow], form: Frame) -> list[Text]:
     cells = [list(gates.COLUMNS), *(list(row[: len(gates.COLUMNS)]) for row in rows)]
     widths = [max(cell_len(row[column]) for row in cells) for column in range(len(gates.COLUMNS))]
     styles = [dict.fromkeys(gates.COLUMNS, "dim"), *({"verdict": row.colour} for row in rows)]
-    return [
-        line(*_aligned(row, widths, style, gap)) for row, style in zip(cells, styles, strict=True)
-    ]
+    return [line(*_aligned(row, widths, style, gap)) for row, style in zip(cells, styles, strict=True)]
 
 
 def _aligned(row: list[str], widths: list[int], style: dict[str, str], gap: str) -> list[tuple[str, str]]:
-    widths = [*widths[:-1], cell_len(row[-1])]  # the last column ends where its text does
-    columns = zip(gates.COLUMNS, row, widths, strict=True)
-    return [
-        ((cell.rjust(width) if name in _RIGHT else set_cell_size(cell, width)) + gap, style.get(name, ""))
-        for name, cell, width in columns
-    ]
+    made = []
+    for name, cell, width in zip(gates.COLUMNS[:-1], row, widths, strict=False):
+        sized = cell.rjust(width) if name in _RIGHT else set_cell_size(cell, width)
+        made.append((sized + gap, style.get(name, "")))
+    return [*made, (row[-1], style.get(gates.COLUMNS[-1], ""))]
 
 
 def click(record: Record, form: Frame) -> list[Text]:

@@ -1,17 +1,18 @@
 """How a run ends in the terminal: its figures, the API's address, and three commands to try."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sluice_cli.demo import figures
 from sluice_cli.demo.example import Example, curl_lines, example_of
-from sluice_cli.demo.record import Record, percentile, summarize
+from sluice_cli.demo.record import Record, Summary, percentile
 
 
-def result_rows(record: Record) -> list[tuple[str, str]]:
-    """Return (figure, value) of a run, for the table and for the page's tiles."""
-    summary = summarize(record)
+def result_rows(record: Record, summary: Summary) -> list[tuple[str, str]]:
+    """Return (figure, value) of a run."""
     first = summary.seconds_to_first_answer
     return [
         ("dataset", figures.clean(summary.dataset)),
@@ -32,27 +33,33 @@ def result_rows(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-def show_closing(console: Console, record: Record, example: Example | None = None) -> None:
-    """Print the closing table, then how to go on (unless ``record.api`` is empty: nothing serves)."""
+def show_summary(
+    record: Record, summary: Summary, page: Path, console: Console, example: Example | None = None
+) -> None:
+    """Print the figures, where the page lies and, if ``record.api`` is set, the API's address and what to try."""
+    rows = result_rows(record, summary)
     console.print()
-    console.print(_table(record) if console.is_terminal else _plain(record))
-    if not record.api:
-        return
-    console.print(Text.assemble("\nThe API answers at ", (record.api, "bold cyan"), ". Try:\n"))
-    for command in curl_lines(record.api, example or example_of(record)):
-        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(rows) if console.is_terminal else _plain(rows))
+    _line(console, f"\nThe page with plots: {page}")
+    if record.api:
+        _line(console, f"The API answers at {record.api}. Try:")
+        for command in curl_lines(record.api, example or example_of(record)):
+            _line(console, f"  {command}")
 
 
-def _table(record: Record) -> Table:
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(rows: list[tuple[str, str]]) -> Table:
     table = Table(show_header=False, title="What this run showed", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
-    for name, value in result_rows(record):
+    for name, value in rows:
         table.add_row(name, Text(value))
     return table
 
 
-def _plain(record: Record) -> Text:
-    rows = result_rows(record)
+def _plain(rows: list[tuple[str, str]]) -> Text:
     width = max(len(name) for name, _ in rows)
     return Text("\n".join(f"{name:<{width}}  {value}" for name, value in rows))

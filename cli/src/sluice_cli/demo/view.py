@@ -13,7 +13,7 @@ PROGRESS_S: Final = 5.0
 
 
 class View(Protocol):
-    """Port: what a run shows itself on. Calls come from one thread."""
+    """Port: what a run shows itself on. Calls may come from several threads."""
 
     def update(self, record: Record) -> None:
         """Show the run as it is now; called as often as one likes. The record may go on changing."""

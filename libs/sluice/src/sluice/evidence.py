@@ -81,7 +81,7 @@ class Hits(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rate_variance(self) -> float:
         """Return the variance of ``rate`` with users as clusters (linearised ratio; Cochran 1977, sec. 6.3)."""
-        if self.users < 2:
+        if self.users < 2 or not self.answers:
             return math.inf
         rate = self.rate
         residuals = self.hits_squared - 2 * rate * self.answers_hits + rate**2 * self.answers_squared

@@ -1,11 +1,13 @@
 """What a RecommenderModel's types cannot say: rules across fields. One sentence per problem, with the fix."""
 
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Final
 
 from sluice.model import API_VERSION, KIND, CompareTo, Gate, GateSource, ModelSpec, RecommenderModel, Step
 
+PREQUENTIAL_METRIC: Final = re.compile(r"recall@[1-9][0-9]{0,3}|mrr")
 ONLINE_METRICS: Final = ("hitRate", "errorRate", "p99Milliseconds")
 
 
@@ -83,6 +85,8 @@ def _gate_problems(gate: Gate) -> Iterator[str]:
         yield f".min {gate.min} is above max {gate.max}"
     if gate.source is GateSource.ONLINE:
         yield from _online_problems(gate)
+    elif gate.source is GateSource.PREQUENTIAL and not PREQUENTIAL_METRIC.fullmatch(gate.metric):
+        yield f".metric is {gate.metric}; the prequential metrics are recall@k (recall@20) and mrr"
     elif gate.source is GateSource.SNAPSHOT and gate.compare_to is not None:
         yield ".compareTo does not go with source Snapshot; give min or max"
 

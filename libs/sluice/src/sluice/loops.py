@@ -9,11 +9,15 @@ _log = structlog.get_logger()
 
 
 class Loop:
-    """Calls ``work`` every ``interval_s`` until stopped; an exception is logged and the next round comes."""
+    """Calls ``work`` every ``interval_s`` until stopped; after an exception the next round comes all the same.
+
+    A failure is logged when it begins, not at every round, and so is its end.
+    """
 
     def __init__(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
         self._name, self._interval_s, self._work = name, interval_s, work
         self._stopping = threading.Event()
+        self._failure = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -30,11 +34,15 @@ class Loop:
         while not self._stopping.wait(self._interval_s):
             self.once()
 
-    def once(self) -> bool:
-        """Do one round; return whether it went well."""
+    def once(self) -> None:
+        """Do one round."""
         try:
             self._work()
         except Exception as error:
-            _log.error("a background round failed, another follows", loop=self._name, exc_info=error)
-            return False
-        return True
+            if repr(error) != self._failure:
+                _log.error("a background task fails, it will be tried again", task=self._name, exc_info=error)
+            self._failure = repr(error)
+            return
+        if self._failure:
+            _log.info("a background task works again", task=self._name)
+        self._failure = ""

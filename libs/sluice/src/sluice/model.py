@@ -19,6 +19,7 @@ KIND: Final = "RecommenderModel"
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h)$", max_length=12)]
 Decimal = Annotated[str, Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$", max_length=26)]
+Weight = Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$", max_length=25)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Scalar = str | int
@@ -56,7 +57,7 @@ class Source(Spec, frozen=True):
     """The topics of one shop or site. ``event_weights`` maps an event kind to what it counts."""
 
     name: Name = "shop"
-    event_weights: Annotated[dict[str, Decimal], Meta(max_length=32)] = {}
+    event_weights: Annotated[dict[str, Weight], Meta(max_length=32)] = {}
     attribution_window: Duration = "30m"
 
 

@@ -1,5 +1,6 @@
 """Reads RecommenderModel files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,20 @@ def parse(data: bytes, name: str) -> RecommenderModel:
         model = msgspec.convert(document, RecommenderModel)
     except msgspec.ValidationError as error:
         raise InvalidModel([f"{name}: {error}; correct the field"]) from error
-    problems = check(model)
+    breaks = _line_breaks(msgspec.to_builtins(model), "")
+    problems = [f"{place} ends with a line break; remove it" for place in breaks] or check(model)
     if problems:
         raise InvalidModel([f"{name}: {problem}" for problem in problems])
     return model
+
+
+def _line_breaks(value: Any, place: str) -> Iterator[str]:
+    """Yield where a text ends with a line break: Python's ``$`` lets it pass, a Kubernetes API server does not."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _line_breaks(child, f"{place}.{key}" if place else key)
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from _line_breaks(child, f"{place}[{index}]")
+    elif isinstance(value, str) and value.endswith("\n"):
+        yield place

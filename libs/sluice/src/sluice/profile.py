@@ -27,6 +27,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     views: dict[str, dict[str, Any]] = {}
     offset: int = -1
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether the last event was a forget: only the offset is left, so that a replay changes nothing."""
+        return self.offset >= 0 and self == Profile(user_id=self.user_id, offset=self.offset)
+
 
 class Applied(NamedTuple):
     """One event at its position in the log; ``timestamp`` is the log's, Unix milliseconds."""

@@ -16,6 +16,7 @@ MAX_ID_BYTES: Final = 256
 MAX_RECORD_BYTES: Final = 64 * 1024
 MAX_FEATURES: Final = 256
 MAX_DEPTH: Final = 16
+_BEFORE_JSON: Final = b" \t\r\n\xef\xbb\xbf"  # blanks and a byte order mark, which JSON does not begin with
 
 T = TypeVar("T")
 
@@ -156,7 +157,7 @@ def _require(document: dict[str, Any], *fields: str) -> None:
 
 def decode_interaction(payload: bytes) -> Interaction | Forget:
     """Read an interaction topic's payload: JSON, or the plain text form ``user:item``."""
-    if payload[:1] in (b"{", b"["):
+    if payload.lstrip(_BEFORE_JSON)[:1] in (b"{", b"["):
         return interaction_from(_parse_json(payload))
     try:
         text = payload.decode()
@@ -216,7 +217,7 @@ def decode_answer(payload: bytes) -> Answer:
     """Read an ``answers`` payload (written by recommenders alone)."""
     try:
         return msgspec.json.decode(payload, type=Answer)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord("bad-field", f"not an answer: {error}") from error
 
 

@@ -15,7 +15,7 @@ from sluice_operator.rollout.readings import paired_events
 from sluice_operator.rollout.state import HeldBy, PausedBy, Phase, RolloutState, elapsed
 from sluice_operator.rollout.table import TABLE, Event
 
-REST_S: Final = 10.0
+REST_S: Final = 2.0
 """Seconds on stable alone between two rollouts, so that the end of one is published before the next begins."""
 
 

@@ -25,6 +25,7 @@ class Board:
     def write(self, state: WorkerState) -> None:
         """Publish this process's state."""
         own = self._folder / f"{os.getpid()}.json"
+        self._folder.mkdir(parents=True, exist_ok=True)
         temporary = own.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(state))
         temporary.rename(own)

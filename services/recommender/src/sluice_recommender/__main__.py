@@ -25,11 +25,12 @@ def main() -> None:
 
 def _api() -> None:
     from sluice.web.server import Worker, bind, serve
-    from sluice_recommender.settings import ApiSettings, models_of, urls
+    from sluice_recommender.settings import ApiSettings, models_of, one_source, urls
 
     settings = environment.read(ApiSettings, os.environ)
     logs.configure("recommender", settings.log_level)
     models = models_of(settings)
+    one_source(models)
     urls(settings.faiss_stable_urls, "FAISS_STABLE_URLS")
     urls(settings.faiss_canary_urls, "FAISS_CANARY_URLS")
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from sluice.errors import StorageUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
+_RETRY_S: Final = 0.01
 
 
 class Database:
@@ -31,14 +33,26 @@ class Database:
         return connection
 
     def _open(self) -> sqlite3.Connection:
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                return self._connect()
+            except (sqlite3.Error, OSError) as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    message = f"{self.path.name} cannot be opened: {error}; check the disk"
+                    raise StorageUnavailable(message) from error
+                time.sleep(_RETRY_S)
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(self._schema)
-        except (sqlite3.Error, OSError) as error:
-            raise StorageUnavailable(f"{self.path.name} cannot be opened: {error}; check the disk") from error
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -66,3 +80,9 @@ class Database:
         if connection is not None:
             connection.close()
             self._local.connection = None
+
+
+def _is_busy(error: Exception) -> bool:
+    """Two processes that open a new file at once meet at the switch to WAL, where SQLite itself does not wait."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

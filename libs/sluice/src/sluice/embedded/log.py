@@ -1,5 +1,6 @@
 """The embedded event log: topics as rows of one SQLite file."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class EmbeddedLog:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
+        self._turns = itertools.count()
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
         """See :class:`~sluice.events.EventLog`."""
@@ -68,7 +70,7 @@ class EmbeddedLog:
         while True:
             version = self._version()
             found = self._read_now(positions, limit)
-            if found or not self._wait_for_change(version, deadline):
+            if found or time.monotonic() >= deadline or not self._wait_for_change(version, deadline):
                 return found
 
     def _version(self) -> int:
@@ -86,12 +88,16 @@ class EmbeddedLog:
 
     def _read_now(self, positions: Mapping[Partition, int], limit: int) -> list[StoredRecord]:
         share = max(1, limit // max(1, len(positions)))
+        order = list(positions.items())
+        if limit < len(order):  # not all can give one; another begins each time
+            first = next(self._turns) % len(order)
+            order = order[first:] + order[:first]
         found: list[StoredRecord] = []
-        for partition, position in positions.items():
+        for partition, position in order:
             rows = self._database.connection.execute(
                 "SELECT offset, timestamp, key, value, headers FROM records"
                 " WHERE topic = ? AND part = ? AND offset >= ? ORDER BY offset LIMIT ?",
-                (partition.topic, partition.number, position, share),
+                (partition.topic, partition.number, position, min(share, limit - len(found))),
             )
             found.extend(_stored(partition, *row) for row in rows)
         return found

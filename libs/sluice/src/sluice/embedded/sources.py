@@ -35,6 +35,10 @@ class EmbeddedProfiles:
 
     def get(self, user_id: str) -> Profile | None:
         """See :class:`~sluice.profile.Profiles`."""
+        profile = self._stored(user_id)
+        return None if profile is None or profile.forgotten else profile
+
+    def _stored(self, user_id: str) -> Profile | None:
         row = self._database.connection.execute(
             "SELECT document FROM profiles WHERE user_id = ?", (user_id,)
         ).fetchone()
@@ -59,7 +63,7 @@ class EmbeddedProfiles:
                 )
 
     def _get_or_new(self, user_id: str) -> Profile:
-        return self.get(user_id) or Profile(user_id=user_id)
+        return self._stored(user_id) or Profile(user_id=user_id)
 
     def _put(self, profiles: Sequence[Profile]) -> None:
         self._database.connection.executemany(

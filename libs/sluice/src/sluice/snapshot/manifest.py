@@ -99,7 +99,7 @@ def read(directory: Path) -> Manifest:
         raise SnapshotRefused(f"{path.name} of {directory.name} cannot be read: {error.strerror}") from error
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotRefused(f"{path.name} of {directory.name} is broken: {error}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise SnapshotRefused(

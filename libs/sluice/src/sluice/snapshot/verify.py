@@ -26,12 +26,14 @@ def verify(directory: Path, digest: str | None = None) -> Manifest:
     for name in sorted(present - set(made.files)):
         raise SnapshotRefused(f"{name} of {made.id} is not in its manifest; remove it")
     for name, file in made.files.items():
+        if Path(name).name != name:
+            raise SnapshotRefused(f'"{name}" of {made.id} is a path; a manifest names files of its directory')
         _check(directory / name, file, made.id)
     return made
 
 
 def _check(path: Path, file: manifest.File, snapshot: str) -> None:
-    if path.name != str(path.relative_to(path.parent)) or not path.is_file():
+    if not path.is_file():
         raise SnapshotRefused(f"{path.name} of {snapshot} is missing; copy the snapshot again")
     size = path.stat().st_size
     if size != file.bytes:

@@ -86,6 +86,11 @@ class Pods:
             reason = f"{pod.url} answered {response.status}"
         raise SearchFailed(reason)
 
+    def close(self) -> None:
+        """Close all connections."""
+        for pod in self._pods:
+            pod.pool.close()
+
     def _in_turn(self) -> list[_Pod]:
         start = next(self._turn) % max(1, len(self._pods))
         now = self._clock()

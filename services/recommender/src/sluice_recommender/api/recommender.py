@@ -90,7 +90,7 @@ class Recommender:
         served = Served()
         if query.strategy:
             served = self._serve(_body(query, ask.n), subject_of(ask, request_id), started)
-        if ask.user_id is not None and served.snapshot is not None:
+        if ask.user_id is not None and served.snapshot is not None and query.recent:
             self._record(request_id, ask.user_id, served, ask.n)
         return self._answer(request_id, query.strategy, served, ask.n, query.exclude)
 

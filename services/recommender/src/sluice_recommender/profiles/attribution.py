@@ -42,7 +42,7 @@ class Click(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """What is counted: answers of ``snapshots`` logged since ``since`` count for ``rollout`` of ``model``."""
+    """What is counted: answers of ``snapshots`` given since ``since`` count for ``rollout`` of ``model``."""
 
     model: str
     rollout: str
@@ -52,7 +52,7 @@ class Contest(NamedTuple):
 
     def counts(self, answer: Given) -> bool:
         """Return whether an answer is part of it."""
-        return answer.snapshot in self.snapshots and answer.logged >= self.since
+        return answer.snapshot in self.snapshots and answer.at >= self.since
 
 
 class Tallied(NamedTuple):

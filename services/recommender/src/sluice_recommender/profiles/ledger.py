@@ -5,6 +5,7 @@ it stopped, and a batch that is read again changes nothing.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
@@ -66,9 +67,8 @@ class Ledger:
                     if each.offset >= answers_from
                 ],
             )
-            for click in clicks:
-                if click.offset >= clicks_from:
-                    _take(connection, part, click)
+            for voids, run in groupby((each for each in clicks if each.offset >= clicks_from), _voids):
+                (_forget if voids else _keep)(connection, part, list(run))
             ends = [(self._topics.answers, answers), (self._topics.interactions, clicks)]
             connection.executemany(
                 "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
@@ -192,9 +192,17 @@ def _given(row: tuple[int, int, int, str, str, str, str, bytes]) -> Given:
     return Given(*row[:-1], _ITEMS.decode(row[-1]))
 
 
-def _take(connection: Connection, part: int, click: Click | Forgotten) -> None:
-    if isinstance(click, Forgotten):
-        for table in ("answers", "clicks", "tallied"):
-            connection.execute(f"DELETE FROM {table} WHERE user_id = ?", (click.user_id,))  # noqa: S608
-    else:
-        connection.execute("INSERT OR IGNORE INTO clicks VALUES (?, ?, ?, ?, ?, ?)", (part, *click))
+def _voids(click: Click | Forgotten) -> bool:
+    return isinstance(click, Forgotten)
+
+
+def _keep(connection: Connection, part: int, clicks: Sequence[Click | Forgotten]) -> None:
+    connection.executemany("INSERT INTO clicks VALUES (?, ?, ?, ?, ?, ?)", [(part, *each) for each in clicks])
+
+
+def _forget(connection: Connection, _part: int, users: Sequence[Click | Forgotten]) -> None:
+    for table in ("answers", "clicks", "tallied"):
+        connection.executemany(
+            f"DELETE FROM {table} WHERE user_id = ?",  # noqa: S608 (a name from the line above)
+            [(each.user_id,) for each in users],
+        )

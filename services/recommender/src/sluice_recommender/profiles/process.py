@@ -156,10 +156,11 @@ def _measure(batch: Batch, records: list[StoredRecord]) -> None:
         _APPLIED.labels(record.partition.topic).inc()
     for rejected in batch.rejected:
         _REJECTED.labels(rejected.record.partition.topic, rejected.reason).inc()
-        topic, number = rejected.record.partition
-        _log.warning(
-            "record rejected", at=f"{topic}[{number}] {rejected.record.offset}", reason=rejected.detail
-        )
+    if batch.rejected:
+        first = batch.rejected[0]
+        topic, number = first.record.partition
+        at = f"{topic}[{number}] {first.record.offset}"
+        _log.warning("records rejected", count=len(batch.rejected), first=at, reason=first.detail)
 
 
 def build(home: Home, models: list[RecommenderModel]) -> ProfilesProcess:

@@ -1,0 +1,194 @@
+"""The evidence port: an append-only ledger that is added up per rollout."""
+
+import random
+
+import pytest
+
+from sluice.evidence import (
+    LATENCY_BOUNDS_MS,
+    EvidenceRow,
+    EvidenceTotals,
+    Hits,
+    Paired,
+    Requests,
+    latency_bucket,
+)
+
+
+def requests(n: int, errors: int = 0, bucket: int = 3) -> Requests:
+    latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    latency[bucket] = n
+    return Requests(n=n, errors=errors, latency=tuple(latency))
+
+
+def row(sequence: object, at: float = 1.0, writer: str = "requests/p1", **fields) -> EvidenceRow:
+    return EvidenceRow(
+        **(
+            {"rollout": "r1", "snapshot": "s1", "writer": writer, "sequence": str(sequence), "at": at}
+            | fields
+        )
+    )
+
+
+def test_no_evidence_adds_up_to_nothing(evidence):
+    assert evidence.totals("r1", 5) == EvidenceTotals()
+
+
+def test_increments_of_all_writers_are_added_by_snapshot(evidence):
+    evidence.append(
+        [
+            row(1, requests=requests(10, 1), weight=5),
+            row(2, requests=requests(20, 2, bucket=0), weight=5),
+            row(1, writer="requests/p2", requests=requests(5), weight=5),
+            row(1, snapshot="s2", requests=requests(7), weight=5),
+        ]
+    )
+    totals = evidence.totals("r1", 5)
+    assert set(totals.requests) == {"s1", "s2"}
+    assert (totals.requests["s1"].n, totals.requests["s1"].errors) == (35, 3)
+    assert totals.requests["s1"].latency[:4] == (20, 0, 0, 15)
+    assert totals.requests["s2"] == requests(7)
+
+
+def test_a_key_is_counted_once_and_its_first_row_stays(evidence_port, evidence):
+    first = row(1, requests=requests(10))
+    evidence.append([first, first])
+    evidence.append([row(1, at=99.0, requests=requests(1_000))])
+    evidence_port.open().append([first, row(2, requests=requests(1))])
+    totals = evidence.totals("r1", 0)
+    assert totals.requests["s1"].n == 11
+    assert totals.requests_at == 1.0
+
+
+@pytest.mark.parametrize("changed", ["rollout", "snapshot", "writer", "sequence"])
+def test_rows_that_differ_in_one_part_of_the_key_are_two(evidence, changed):
+    key = {"rollout": "r1", "snapshot": "s1", "writer": "paired/m", "sequence": "0:1-2"}
+    for fields in (key, key | {changed: "paired/other"}):
+        evidence.append([EvidenceRow(at=1.0, paired={"mrr": Paired(n=1)}, **fields)])
+    expected = 1 if changed == "rollout" else 2
+    assert evidence.totals("r1", 0).paired["mrr"].n == expected
+
+
+def test_requests_count_only_at_the_asked_weight_and_quality_over_the_whole_rollout(evidence):
+    for weight in (0, 5, 50):
+        evidence.append(
+            [
+                row(weight, requests=requests(10 + weight), weight=weight),
+                row(weight, writer="paired/m", paired={"mrr": Paired(n=3, candidate=1.5)}, weight=weight),
+            ]
+        )
+    assert evidence.totals("r1", 5).requests["s1"].n == 15
+    assert evidence.totals("r1", 50).requests["s1"].n == 60
+    assert evidence.totals("r1", 7).requests == {}
+    assert evidence.totals("r1", 5).paired["mrr"] == Paired(n=9, candidate=4.5)
+
+
+def test_paired_sums_are_kept_by_metric(evidence):
+    first = Paired(n=2, candidate=1, stable=0.5, popular=0.25, candidate_squared=1, candidate_stable=0.5)
+    second = Paired(n=1, candidate=0.5, stable_squared=0.25, popular_squared=0.5, candidate_popular=2)
+    evidence.append([row("0:0-2", writer="paired/m", paired={"recall@20": first, "mrr": first})])
+    evidence.append([row("0:2-3", writer="paired/m", paired={"recall@20": second})])
+    totals = evidence.totals("r1", 0)
+    assert totals.paired["mrr"] == first
+    assert totals.paired["recall@20"] == Paired(
+        n=3,
+        candidate=1.5,
+        stable=0.5,
+        popular=0.25,
+        candidate_squared=1,
+        stable_squared=0.25,
+        popular_squared=0.5,
+        candidate_stable=0.5,
+        candidate_popular=2,
+    )
+
+
+def test_hits_are_cumulative_so_the_newest_row_of_each_writer_counts(evidence):
+    def hits(n: int) -> Hits:
+        return Hits(users=n, answers=2 * n, hits=n, answers_squared=4.0 * n, hits_squared=n, answers_hits=n)
+
+    evidence.append(
+        [
+            row("9", at=3.0, writer="hits/0", hits=hits(5)),
+            row("10", at=4.0, writer="hits/0", hits=hits(6)),
+            row("1", at=9.0, writer="hits/1", hits=hits(2)),
+            row("0", at=1.0, writer="hits/1", hits=hits(1)),
+            row("1", at=2.0, writer="hits/1", snapshot="s2", hits=hits(4)),
+        ]
+    )
+    totals = evidence.totals("r1", 50)
+    assert totals.hits == {"s1": hits(8), "s2": hits(4)}
+    assert totals.hits_at == 9.0
+
+
+def test_a_heartbeat_counts_nothing_but_tells_that_its_kind_of_writer_lives(evidence):
+    evidence.append([row(1, at=5.0, writer="hits/0"), row(2, at=7.0, writer="hits/0")])
+    assert evidence.totals("r1", 0) == EvidenceTotals(hits_at=7.0)
+    evidence.append([row(1, at=6.0, writer="paired/m"), row(1, at=4.0, writer="requests/p")])
+    assert evidence.totals("r1", 0) == EvidenceTotals(hits_at=7.0, paired_at=6.0, requests_at=4.0)
+
+
+def test_rollouts_are_apart_and_purging_deletes_all_but_the_named(evidence_port, evidence):
+    for rollout in ("r1", "r2", "r3"):
+        evidence.append([row(1, rollout=rollout, requests=requests(3))])
+    evidence.purge({"r2", "unknown"})
+    again = evidence_port.open()
+    assert again.totals("r1", 0) == again.totals("r3", 0) == EvidenceTotals()
+    assert again.totals("r2", 0).requests["s1"].n == 3
+    evidence.purge(set())
+    assert evidence.totals("r2", 0) == EvidenceTotals()
+
+
+def test_a_replay_in_any_order_and_number_adds_up_to_the_same(evidence_port):
+    chance = random.Random(3)
+    rows = [row(number, requests=requests(number, bucket=number % 5)) for number in range(40)]
+    expected = sum(range(40))
+    for _ in range(3):
+        evidence = evidence_port.elsewhere()
+        handed = rows + [chance.choice(rows) for _ in range(60)]
+        chance.shuffle(handed)
+        while handed:
+            size = chance.randrange(1, 9)
+            evidence.append(handed[:size])
+            handed = handed[size:]
+        assert evidence.totals("r1", 0).requests["s1"].n == expected
+
+
+def test_appending_nothing_is_fine(evidence):
+    evidence.append([])
+    assert evidence.totals("r1", 0) == EvidenceTotals()
+
+
+def test_writers_at_once_lose_nothing(evidence, at_once):
+    def work(name: int) -> None:
+        for number in range(50):
+            rows = [
+                row(number, writer=f"requests/{name}", requests=requests(1)),
+                row(number, writer="shared"),
+            ]
+            evidence.append(rows)
+
+    assert at_once(*[lambda name=name: work(name) for name in range(4)]) == [None] * 4
+    assert evidence.totals("r1", 0).requests["s1"].n == 200
+
+
+def test_a_request_falls_into_the_bucket_that_ends_at_or_above_its_time():
+    assert latency_bucket(0.0) == latency_bucket(0.1) == 0
+    assert latency_bucket(0.1001) == 1
+    assert latency_bucket(10_000.0) == len(LATENCY_BOUNDS_MS) - 1
+    assert latency_bucket(10_001.0) == latency_bucket(float("inf")) == len(LATENCY_BOUNDS_MS)
+    for index, bound in enumerate(LATENCY_BOUNDS_MS):
+        assert latency_bucket(bound) == index
+
+
+def test_slower_than_never_calls_a_slow_request_fast():
+    chance = random.Random(7)
+    times = [10 ** chance.uniform(-2, 5) for _ in range(500)]
+    latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    for time in times:
+        latency[latency_bucket(time)] += 1
+    counted = Requests(n=500, latency=tuple(latency))
+    for limit in (0.1, 1.0, 50.0, 99.9, 1_000.0, 10_000.0):
+        really = sum(time > limit for time in times)
+        within_a_bucket = sum(time > limit / 1.26 for time in times)
+        assert really <= counted.slower_than(limit) <= within_a_bucket

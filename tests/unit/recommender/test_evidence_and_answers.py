@@ -1,0 +1,137 @@
+"""Counting requests, writing evidence and answers, and following the routing: nothing is lost or doubled."""
+
+import pytest
+
+from sluice.evidence import add_up
+from sluice.items import growth
+from sluice.records import Answer, Item
+from sluice_recommender.api.outbox import BATCH, Outbox
+from sluice_recommender.api.routes import RoutingTable
+from sluice_recommender.api.shelf import Metadata, Popular
+from sluice_recommender.api.tally import Tally, TallyWriter
+
+
+@pytest.fixture
+def evidence(fakes):
+    return fakes.RecordingEvidence()
+
+
+@pytest.fixture
+def rolling(fakes):
+    return fakes.routing(candidate="s2", weight=5)
+
+
+@pytest.fixture
+def tally():
+    return Tally("requests/host-1-2")
+
+
+def totals(evidence, weight=5):
+    return add_up(evidence.rows.values(), weight)
+
+
+def test_counts_are_increments_by_snapshot_and_weight(tally, evidence, rolling, fakes):
+    writer = TallyWriter(tally, evidence, lambda: rolling, lambda: fakes.NOW)
+    for _ in range(2):
+        tally.count(rolling, "s1", error=False, milliseconds=3.0)
+        tally.count(rolling, "s2", error=True, milliseconds=3_000.0)
+        writer.flush()
+    requests = totals(evidence).requests
+    assert (requests["s1"].n, requests["s1"].errors, requests["s1"].slower_than(50)) == (2, 0, 0)
+    assert (requests["s2"].n, requests["s2"].errors, requests["s2"].slower_than(50)) == (2, 2, 2)
+    assert totals(evidence, weight=50).requests == {}
+
+
+def test_a_busy_store_gets_the_same_rows_again(tally, evidence, rolling, fakes):
+    writer = TallyWriter(tally, evidence, lambda: rolling, lambda: fakes.NOW)
+    evidence.down = True
+    for _ in range(3):
+        tally.count(rolling, "s2", error=False, milliseconds=1.0)
+        writer.flush()
+    evidence.down = False
+    writer.flush()
+    writer.flush()
+    assert totals(evidence).requests["s2"].n == 3
+
+
+def test_without_requests_a_heartbeat_tells_that_the_writer_lives(tally, evidence, rolling, fakes):
+    TallyWriter(tally, evidence, lambda: rolling, lambda: fakes.NOW).flush()
+    assert totals(evidence).requests_at == fakes.NOW
+    assert totals(evidence).requests == {}
+
+
+def test_without_candidate_there_is_nothing_to_write(tally, evidence, fakes):
+    TallyWriter(tally, evidence, lambda: fakes.routing(), lambda: fakes.NOW).flush()
+    assert evidence.rows == {}
+
+
+def answer(number):
+    return Answer(request_id=str(number), user_id="u", model="m", snapshot="s", items=("a",), ts=1)
+
+
+def test_answers_wait_for_the_log_in_their_order(fakes):
+    log = fakes.RecordingLog()
+    outbox = Outbox(log, "shop.answers")
+    for number in range(BATCH + 2):
+        outbox.put(answer(number))
+    log.down = True
+    outbox.flush()
+    log.down = False
+    outbox.flush()
+    ids = [record.value.split(b'"')[3].decode() for _, record in log.records]
+    assert ids == [str(number) for number in range(BATCH + 2)]
+
+
+def test_a_full_queue_drops_answers_instead_of_making_requests_wait(fakes):
+    log = fakes.RecordingLog()
+    outbox = Outbox(log, "shop.answers", capacity=2)
+    for number in range(5):
+        outbox.put(answer(number))
+    outbox.flush()
+    assert len(log.records) == 2
+
+
+def test_routing_never_goes_back(fakes):
+    store = fakes.FixedRouting(fakes.routing(epoch=2, stable="s2"))
+    routes = RoutingTable(store, clock=lambda: fakes.NOW)
+    assert routes.deal("u") is None
+    routes.poll()
+    for older in (fakes.routing(epoch=1), None):
+        store.routing = older
+        routes.poll()
+        assert routes.deal("u").snapshot == "s2"
+
+
+def test_a_candidate_ends_with_its_renewals(fakes):
+    now = [fakes.NOW]
+    routes = RoutingTable(fakes.FixedRouting(fakes.routing(candidate="s2", weight=100)), clock=lambda: now[0])
+    routes.poll()
+    assert routes.deal("u")[:2] == ("candidate", "s2")
+    now[0] += 121
+    assert routes.deal("u")[:2] == ("stable", "s1")
+
+
+def test_nobody_answers_without_a_stable_snapshot(fakes):
+    routes = RoutingTable(fakes.FixedRouting(fakes.routing(stable=None)), clock=lambda: fakes.NOW)
+    routes.poll()
+    assert routes.deal("u") is None
+
+
+def test_metadata_is_kept_for_two_seconds(fakes):
+    now, items = [0.0], fakes.RememberedItems(a=Item(item_id="a", title="old"))
+    metadata = Metadata(items, clock=lambda: now[0])
+    assert b"old" in bytes(metadata.of(["a", "b"])["a"])
+    items["a"] = Item(item_id="a", title="new")
+    assert b"old" in bytes(metadata.of(["a"])["a"])
+    now[0] = 2.1
+    assert b"new" in bytes(metadata.of(["a"])["a"])
+
+
+def test_popularity_is_told_as_of_now_and_outlives_its_store(fakes):
+    ticks, popularity = [0.0], fakes.CountedPopularity({"a": 4.0})
+    popular = Popular(popularity, clock=lambda: fakes.NOW, ticks=lambda: ticks[0])
+    assert popular.top() == [("a", pytest.approx(4.0))]
+    popular._popularity = fakes.UnavailablePopularity()
+    ticks[0] = 5.0
+    assert popular.top() == [("a", pytest.approx(4.0))]
+    assert growth(fakes.NOW) > 1

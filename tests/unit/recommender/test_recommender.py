@@ -1,0 +1,166 @@
+"""One model's answers, with pods and stores that behave as told."""
+
+import msgspec
+import pytest
+
+from sluice.encoder import RecentInteraction
+from sluice.profile import Profile
+from sluice.records import Item
+from sluice_recommender.api.asking import Ask
+from sluice_recommender.api.outbox import Outbox
+from sluice_recommender.api.recommender import Recommender, Source
+from sluice_recommender.api.routes import RoutingTable
+from sluice_recommender.api.shelf import Metadata, Popular
+from sluice_recommender.api.tally import Tally
+
+CLICKED = Profile(user_id="u", recent=(RecentInteraction("a", "cart", 2.0, 5),), seen=("a",))
+
+
+class World:
+    def __init__(self, fakes, *, stable=None, canary=None, profiles=None, popularity=None, **routing):
+        self.log, self.tally = fakes.RecordingLog(), Tally("requests/test")
+        self.routes = RoutingTable(fakes.FixedRouting(fakes.routing(**routing)), clock=lambda: fakes.NOW)
+        self.routes.poll()
+        self.outbox = Outbox(self.log, "shop.answers")
+        self.stable = stable or fakes.AnsweringPods("x", "y")
+        self.canary = canary or fakes.AnsweringPods("cx", "cy")
+        source = Source(
+            profiles if profiles is not None else fakes.RememberedProfiles(u=CLICKED),
+            Metadata(fakes.RememberedItems(x=Item(item_id="x", title="The X", features=("g:1",)))),
+            Popular(popularity or fakes.CountedPopularity({"p": 3.0, "a": 2.0}), clock=lambda: fakes.NOW),
+            self.outbox,
+        )
+        self.recommender = Recommender(
+            "default.home", source, self.routes, self.tally, self.stable, self.canary, clock=lambda: fakes.NOW
+        )
+
+    def ask(self, **fields):
+        return self.recommender.recommend(Ask(**{"user_id": "u", "n": 2, **fields}))
+
+    def counted(self):
+        rows = self.tally.take(self.routes.current, 0.0)
+        return {row.snapshot: (row.requests.n, row.requests.errors) for row in rows if row.requests}
+
+    def answers(self):
+        self.outbox.flush()
+        return [msgspec.json.decode(record.value) for _, record in self.log.records]
+
+
+CANARY = {"candidate": "s2", "weight": 100}
+
+
+def ids(answer):
+    return [item.item_id for item in answer.items]
+
+
+def test_a_profile_makes_a_personal_answer(fakes):
+    world = World(fakes)
+    answer = world.ask()
+    assert (answer.snapshot, answer.track, answer.strategy) == ("s1", "stable", "personalized")
+    assert ids(answer) == ["x", "y"]
+    assert msgspec.json.decode(answer.items[0].metadata) == {"title": "The X", "features": ["g:1"]}
+    assert answer.items[1].metadata is None
+    assert msgspec.json.decode(world.stable.asked[0]) == {
+        "snapshot": "s1",
+        "recent": [{"item_id": "a", "event": "cart", "value": 2.0, "ts": 5}],
+        "features": [],
+        "exclude": ["a"],
+        "k": 2,
+    }
+
+
+def test_too_few_are_filled_up_with_popular_items_unseen_by_the_user(fakes):
+    answer = World(fakes).ask(n=4)
+    assert ids(answer) == ["x", "y", "p"]
+    assert answer.strategy == "personalized+popular"
+    assert answer.items[2].score == pytest.approx(3.0)
+
+
+def test_an_unknown_user_gets_what_is_popular(fakes):
+    world = World(fakes)
+    answer = world.ask(user_id="nobody")
+    assert (answer.snapshot, answer.strategy, ids(answer)) == (None, "popular", ["p", "a"])
+    assert world.stable.asked == []
+    assert world.answers() == []
+
+
+@pytest.mark.parametrize("broken", ["stable", "profiles", "routing"])
+def test_a_missing_dependency_ends_in_popular(fakes, broken):
+    changes = {
+        "stable": {"stable": fakes.FailingPods()},
+        "profiles": {"profiles": fakes.UnavailableProfiles()},
+        "routing": {},
+    }[broken]
+    world = World(fakes, **changes)
+    if broken == "routing":
+        world.routes.current = None
+    answer = world.ask()
+    assert (answer.snapshot, answer.strategy) == (None, "popular")
+    assert "p" in ids(answer)
+
+
+def test_with_nothing_at_all_the_answer_is_empty(fakes):
+    world = World(fakes, stable=fakes.FailingPods(), popularity=fakes.UnavailablePopularity())
+    assert world.ask().items == []
+
+
+def test_a_candidates_user_is_answered_by_it(fakes):
+    world = World(fakes, **CANARY)
+    answer = world.ask()
+    assert (answer.snapshot, answer.track, ids(answer)) == ("s2", "candidate", ["cx", "cy"])
+    assert world.counted() == {"s2": (1, 0)}
+    assert world.answers()[0]["snapshot"] == "s2"
+
+
+def test_where_the_candidate_fails_stable_answers_and_the_failure_counts_against_it(fakes):
+    world = World(fakes, canary=fakes.FailingPods(), **CANARY)
+    answer = world.ask()
+    assert (answer.snapshot, answer.track, ids(answer)) == ("s1", "stable", ["x", "y"])
+    assert world.counted() == {"s2": (1, 1)}
+    assert world.answers()[0]["snapshot"] == "s1", "credit goes to the snapshot that really answered"
+
+
+def test_a_stable_failure_during_a_rollout_is_stables_error(fakes):
+    world = World(fakes, stable=fakes.FailingPods(), candidate="s2", weight=0)
+    world.ask()
+    assert world.counted() == {"s1": (1, 1)}
+
+
+def test_without_candidate_nothing_is_counted(fakes):
+    world = World(fakes)
+    world.ask()
+    assert world.counted() == {}
+
+
+def test_popular_answers_are_no_snapshots_requests(fakes):
+    world = World(fakes, **CANARY)
+    world.ask(user_id="nobody")
+    assert world.counted() == {}
+
+
+def test_only_the_snapshots_own_items_are_recorded(fakes):
+    world = World(fakes)
+    answer = world.ask(n=4)
+    assert world.answers() == [
+        {
+            "request_id": answer.request_id,
+            "user_id": "u",
+            "model": "default.home",
+            "snapshot": "s1",
+            "items": ["x", "y"],
+            "ts": int(fakes.NOW * 1e3),
+            "track": "stable",
+        }
+    ]
+
+
+def test_sessions_are_answered_and_not_recorded(fakes):
+    world = World(fakes)
+    answer = world.ask(user_id=None, items=["a"])
+    assert answer.strategy == "session"
+    assert world.answers() == []
+
+
+def test_features_that_no_encoder_reads_end_in_popular(fakes):
+    answer = World(fakes, stable=fakes.AnsweringPods()).ask(user_id=None, features=["g:1"])
+    assert (answer.snapshot, answer.strategy) == (None, "popular")
