@@ -135,4 +135,4 @@ def answers(url: str) -> bool:
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return kept | one_thread | {"PYTHONUNBUFFERED": "1"} | added
+    return kept | one_thread | {"PYTHONUNBUFFERED": "1"} | dict(added)

@@ -41,14 +41,14 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_evaluate_scores_the_stream_against_popularity(model: Path) -> None:
     code, out, _ = run(
-        "evaluate", "-f", model, "--dataset", "synthetic", "--limit", 4_000, "--every", 400, "--json"
+        "evaluate", "-f", model, "--dataset", "synthetic", "--limit", 1_500, "--every", 150, "--json"
     )
     found = json.loads(out)
     assert code == 0
-    assert (found["history"], found["streamed"]) == (2_800, 1_200)
-    assert found["snapshots"] == 3
-    assert 500 < found["evaluated"] <= 1_200
-    assert 0 < found["served"]["recall@20"] <= found["popularity"]["recall@20"] * 1.2
+    assert (found["history"], found["streamed"]) == (1_050, 450)
+    assert found["snapshots"] >= 2
+    assert 200 < found["evaluated"] <= 450
+    assert 0 < found["served"]["recall@20"] <= found["popularity"]["recall@20"] * 1.5
 
 
 def test_evaluate_prints_a_table(model: Path, events: Path) -> None:

@@ -163,14 +163,21 @@ def test_a_malformed_interaction_is_refused_with_its_reason(payload, reason):
     assert len(str(refused.value)) < 400
 
 
+REASONS = {reason for _, _, reason in MALFORMED}
+
+
+def outcome(read, given_value):
+    """The reason of the refusal, or the record that was read."""
+    try:
+        return read(given_value)
+    except InvalidRecord as error:
+        return error.reason
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_interaction_or_refused(payload):
-    try:
-        record = decode_interaction(payload)
-    except InvalidRecord as error:
-        assert error.reason
-    else:
-        assert check_id(record.user_id, "user_id")
+    got = outcome(decode_interaction, payload)
+    assert got in REASONS or check_id(got.user_id, "user_id")
 
 
 JSON = st.recursive(
@@ -179,8 +186,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 FIELDS = st.sampled_from(
-    "user_id item_id event value ts session_id event_id request_id control title features attributes "
-    "available interests views".split()
+    [*Interaction.__struct_fields__, *Item.__struct_fields__, *User.__struct_fields__, "control"]
 )
 
 
@@ -188,12 +194,8 @@ FIELDS = st.sampled_from(
 def test_any_document_is_a_record_or_refused(made, named):
     made = {"user_id": "u", "item_id": "i"} | made if named else made
     for read in (records.interaction_from, records.item_from, records.user_from):
-        try:
-            record = read(made)
-        except InvalidRecord as error:
-            assert error.reason
-        else:
-            assert records.encode(record)
+        got = outcome(read, made)
+        assert got in REASONS or records.encode(got)
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
@@ -280,7 +282,7 @@ def test_a_malformed_user_is_refused_with_its_reason(payload, reason):
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), float("-inf")])
 def test_an_interest_must_be_finite(weight):
-    with pytest.raises(InvalidRecord, match="interests.python"):
+    with pytest.raises(InvalidRecord, match=r"interests\.python"):
         records.user_from({"user_id": "u", "interests": {"python": weight}})
 
 

@@ -47,7 +47,7 @@ class OfflineLoop:
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None:
-            self._loop._journal.close()  # the loop of a process ends with it, this one does not
+            self._loop.close()  # the loop of a process ends with it, this one does not
 
     def start(self, history: Sequence[Interaction], items: Sequence[Item]) -> None:
         """Append ``history``, then learn all that the log holds: one fit if the trainer is new, which is cut."""

@@ -14,11 +14,12 @@ from rich.console import Console
 from sluice import models
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog
-from sluice.errors import InvalidModel, SluiceError
+from sluice.errors import InvalidModel, InvalidSetting, SluiceError
 from sluice.model import AlgorithmType, RecommenderModel
 from sluice_cli import datasets
 from sluice_cli.datasets import Dataset
 from sluice_cli.demo.client import Client
+from sluice_cli.demo.example import Example
 from sluice_cli.demo.options import DemoOptions
 from sluice_cli.demo.page import write_page
 from sluice_cli.demo.record import Record, summarize
@@ -48,7 +49,7 @@ def run(options: DemoOptions) -> None:
     dataset, note = datasets.resolve(
         options.source, datasets.default_directory(), datasets.Options(limit=limit)
     )
-    console.print(note)
+    console.print(note, markup=False)
     if not dataset.interactions:
         raise DemoFailed(f"{dataset.name} holds no interactions; choose another --dataset or --events")
     with _home(options.home) as home:
@@ -56,7 +57,8 @@ def run(options: DemoOptions) -> None:
         platform = Platform(home, model_file, options.port)
         try:
             record = _Demo(options, dataset, note, model, platform, began).run(console)
-            _report(record, options, console)
+            last = dataset.interactions[-1]
+            _report(record, options, console, Example(last.user_id, last.item_id))
             if not options.once:
                 _serve_on(console)
         finally:
@@ -171,12 +173,12 @@ def _until(holds: Callable[[], bool], timeout_s: float, otherwise: Callable[[], 
         time.sleep(0.05)
 
 
-def _report(record: Record, options: DemoOptions, console: Console) -> None:
+def _report(record: Record, options: DemoOptions, console: Console, example: Example) -> None:
     summary = summarize(record)
-    write_page(record, options.page)
+    write_page(record, options.page, example)
     if options.report is not None:
         options.report.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-    show_summary(record, summary, options.page, console)
+    show_summary(record, summary, options.page, console, example)
 
 
 def _serve_on(console: Console) -> None:
@@ -190,7 +192,7 @@ def _serve_on(console: Console) -> None:
 def _home(home: Path | None) -> Iterator[Path]:
     if home is not None:
         if home.exists() and any(home.iterdir()):
-            raise DemoFailed(f"--home {home} is not empty; name a new folder")
+            raise InvalidSetting(f"--home {home} is not empty; name a new folder")
         home.mkdir(parents=True, exist_ok=True)
         yield home
         return

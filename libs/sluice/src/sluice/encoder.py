@@ -101,7 +101,7 @@ class RidgeEncoder:
         if items is None:
             raise SnapshotRefused("a ridge encoder needs a vectors part")
         known = rows >= 0
-        vectors = items[np.where(known, rows, 0)]  # (B, R, d)
+        vectors = _gathered(items, rows)  # (B, R, d)
         confidence = _aged(weights, known, self.decay)  # (B, R)
         weighted = vectors * confidence[:, :, None]
         identity = self.ridge * np.eye(len(self.prior), dtype=np.float32)
@@ -138,7 +138,7 @@ class MeanEncoder:
         known = rows >= 0
         confidence = _aged(weights, known, self.decay)
         total = confidence.sum(axis=1, keepdims=True)
-        mean = np.einsum("br,brd->bd", confidence, items[np.where(known, rows, 0)]) / np.maximum(total, 1e-12)
+        mean = np.einsum("br,brd->bd", confidence, _gathered(items, rows)) / np.maximum(total, 1e-12)
         return Query(vectors=np.where(total > 0, mean, self.prior).astype(np.float32))
 
 
@@ -182,6 +182,13 @@ class NeighboursEncoder:
     def encode(self, rows: Rows, weights: Matrix, items: Matrix | None) -> Query:
         """Return ``rows (B, R)`` and ``weights (B, R)``, 0 where unknown."""
         return Query(rows=rows, weights=_aged(weights, rows >= 0, self.decay))
+
+
+def _gathered(items: Matrix, rows: Rows) -> Matrix:
+    """Return the vectors of ``rows``, any where unknown (their confidence is 0)."""
+    if not len(items):
+        return np.zeros((*rows.shape, items.shape[1]), dtype=np.float32)
+    return items[np.maximum(rows, 0)]
 
 
 def _aged(weights: Matrix, known: NDArray[np.bool_], decay: float) -> Matrix:

@@ -43,7 +43,7 @@ def _api() -> None:
 
 
 def _profiles() -> None:
-    from sluice_recommender.profiles.process import run
+    from sluice_recommender.profiles.worker import run
     from sluice_recommender.settings import ProfilesSettings, models_of
 
     settings = environment.read(ProfilesSettings, os.environ)

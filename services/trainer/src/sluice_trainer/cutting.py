@@ -26,6 +26,14 @@ class Cutter:
 
     def __init__(self, store: Path, catalog: Catalog, epoch: int) -> None:
         self._store, self._catalog, self._epoch = store, catalog, epoch
+        self._clear_garbage()
+
+    def _clear_garbage(self) -> None:
+        """Delete directories that never got an entry: an earlier trainer died between the two."""
+        entered = {entry.id for entry in self._catalog.entries()}
+        for directory in self._store.iterdir() if self._store.exists() else ():
+            if directory.name not in entered:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def cut(self, trainer: Trainer, now: float) -> str:
         """Cut what ``trainer`` knows now and return the snapshot's id; a replay finds it cut already.
@@ -42,9 +50,8 @@ class Cutter:
         return name
 
     def sweep(self) -> None:
-        """Delete what the rollout has released, files first, and directories that never got an entry."""
-        entries = {entry.id: entry for entry in self._catalog.entries()}
-        for entry in entries.values():
+        """Delete what the rollout has released, files first."""
+        for entry in self._catalog.entries():
             if entry.released:
                 shutil.rmtree(self._store / entry.id, ignore_errors=True)
                 self._catalog.remove(entry.id)

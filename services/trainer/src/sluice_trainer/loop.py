@@ -79,6 +79,11 @@ class Loop:
                 stopping.wait(RETRY_S)
         if self.trainer.position.sequence:
             self.save()
+        self.close()
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
 
     def turn(self) -> bool:
         """Do one plan, if there is anything to learn; return whether there was."""

@@ -53,7 +53,7 @@ class VectorsPart:
     def search(self, query: Query, k: int, exclude: Rows) -> Found:
         """See :class:`Part`; uses the index where one is open, exact search otherwise."""
         vector = _vectors(query, self.matrix.shape[1])
-        if self._index is None:
+        if self._index is None or min(k, len(self.ids)) == 0:  # Faiss asks for at least one
             return top(self.scores(query)[0], k, exclude)
         return self._search_index(vector, k, exclude)
 

@@ -9,7 +9,7 @@ from sluice.items import Items
 from sluice.topics import Topics
 from sluice.web import probes, problems
 from sluice_recommender.api.intake import InteractionsResource, ItemResource, ItemsResource
-from sluice_recommender.api.models import Models
+from sluice_recommender.api.models import Models, UnknownModel
 from sluice_recommender.api.openapi import OpenApi
 from sluice_recommender.api.recommendations import (
     PopularItems,
@@ -25,6 +25,7 @@ def create_app(
     """Return the app: records go to ``topics`` of ``log``, recommendations come from ``models``."""
     app = falcon.App(middleware=[probes.Measured()])
     problems.install(app)
+    app.add_error_handler(UnknownModel, _unknown_model)
     similar, popular, intake = SimilarItems(models, items), PopularItems(models), ItemsResource(log, topics)
     app.add_route("/v1/recommendations/{user_id}", UserRecommendations(models))
     app.add_route("/v1/recommendations", RecommendationsResource(models))
@@ -38,3 +39,7 @@ def create_app(
     app.add_route("/openapi.json", OpenApi())
     probes.add_probes(app, ready)
     return app
+
+
+def _unknown_model(_req: Any, _resp: Any, error: UnknownModel, _params: Any) -> None:
+    raise problems.problem(404, "unknown-model", str(error)) from error

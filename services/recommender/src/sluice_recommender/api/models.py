@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
-from sluice.web.problems import problem
+from sluice.errors import SluiceError
 from sluice_recommender.api.recommender import Recommender
+
+
+class UnknownModel(SluiceError):
+    """No model of that name is served here."""
 
 
 class Models:
@@ -18,11 +22,14 @@ class Models:
         }
 
     def find(self, name: str | None) -> Recommender:
-        """Return a model by ``<namespace>.<name>``, or by its name alone where that is unique; else 404."""
+        """Return a model by ``<namespace>.<name>``, or by its name alone where that is unique.
+
+        Raises :class:`UnknownModel`, naming the known ones.
+        """
         if name is None:
             return self._first
         found = self._by_key.get(name) or self._by_name.get(name)
         if found is None:
             known = ", ".join(self._by_key)
-            raise problem(404, "unknown-model", f"model {name[:80]!r} is unknown; known are: {known}")
+            raise UnknownModel(f"model {name[:80]!r} is unknown; known are: {known}")
         return found

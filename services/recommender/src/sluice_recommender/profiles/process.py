@@ -5,8 +5,6 @@ Per batch, in this order: 1. profiles, 2. popularity, 3. items and users, 4. att
 in, 3 puts the same again, 5 knows the origins it has written. So every record counts once.
 """
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -16,20 +14,15 @@ import prometheus_client
 import structlog
 
 from sluice import metrics
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
-from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
 from sluice.errors import StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
 from sluice.items import Items, Popularity
-from sluice.model import RecommenderModel, seconds
 from sluice.profile import Profiles
 from sluice.topics import Topics, profiles_group, topics_of
 from sluice_recommender.profiles.batch import Batch
-from sluice_recommender.profiles.credit import EVIDENCE_S, Credit, CreditedModel
+from sluice_recommender.profiles.credit import EVIDENCE_S, Credit
 from sluice_recommender.profiles.dead_letters import DeadLetters
 from sluice_recommender.profiles.ledger import Ledger
-from sluice_recommender.settings import ProfilesSettings, one_source
 
 LIMIT: Final = 1_000
 TIMEOUT_S: Final = 0.1
@@ -161,33 +154,3 @@ def _measure(batch: Batch, records: list[StoredRecord]) -> None:
         topic, number = first.record.partition
         at = f"{topic}[{number}] {first.record.offset}"
         _log.warning("records rejected", count=len(batch.rejected), first=at, reason=first.detail)
-
-
-def build(home: Home, models: list[RecommenderModel]) -> ProfilesProcess:
-    """Return the process over the embedded adapters."""
-    source = one_source(models)
-    database, topics = home.source(source), topics_of(source)
-    log = home.log(source)
-    ledger = Ledger(home.folder / f"attribution-{source}.db", topics)
-    stores = Stores(EmbeddedProfiles(database), EmbeddedPopularity(database), EmbeddedItems(database), ledger)
-    credited = [_credited(home, model) for model in models]
-    weights = {kind: float(weight) for kind, weight in models[0].spec.source.event_weights.items()}
-    return ProfilesProcess(log, source, weights, stores, Credit(ledger, credited, topics.answers))
-
-
-def _credited(home: Home, model: RecommenderModel) -> CreditedModel:
-    database = home.model(model.key)
-    window_ms = int(seconds(model.spec.source.attribution_window) * 1e3)
-    return CreditedModel(model.key, window_ms, EmbeddedRouting(database), EmbeddedEvidence(database))
-
-
-def run(settings: ProfilesSettings, models: list[RecommenderModel]) -> None:
-    """Run until SIGTERM or SIGINT."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    process = build(Home(settings.home_path), models)
-    if settings.metrics_port:
-        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
-    _log.info("keeping profiles", pid=os.getpid())
-    process.run(stopping)

@@ -157,7 +157,7 @@ def _summed(keys: PairKeys, gains: Counts) -> tuple[PairKeys, Counts]:
     """Return the distinct keys, sorted, and the sum of each one's gains in their given order."""
     order = np.argsort(keys, kind="stable")
     keys, gains = keys[order], gains[order]
-    starts = np.flatnonzero(np.append(np.ones(len(keys) > 0, dtype=bool), keys[1:] != keys[:-1]))
+    starts = np.flatnonzero(np.append(np.ones(min(len(keys), 1), dtype=bool), keys[1:] != keys[:-1]))
     return keys[starts], np.add.reduceat(gains, starts) if len(starts) else gains
 
 

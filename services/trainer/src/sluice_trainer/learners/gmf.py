@@ -22,9 +22,9 @@ from sluice_trainer.learners import sampling
 from sluice_trainer.learners.batches import name_of, refuse_bad_weights, take
 from sluice_trainer.learners.gmf_model import GMFModel, Gradients, MicroBatch
 from sluice_trainer.learners.protocol import Interactions, NonFiniteLoss, State, TrainStats
+from sluice_trainer.learners.sampling import Positives, Sampler
 from sluice_trainer.learners.tables import Undo
 
-_POOL: Final = 512  # sampled negatives that a micro-batch shares at most
 _LEARN_BATCH: Final = 1024
 _CLIP: Final = 10.0  # longest summed gradient of a row in a micro-batch
 _H_RATE: Final = 0.1  # h's learning rate beside the rows'
@@ -59,7 +59,8 @@ class GMF:
     def __init__(self, parameters: GMFParameters, seed: int = 0) -> None:
         self.parameters, self.seed = parameters, seed
         self.model = GMFModel(parameters.dimension)
-        self.counts = np.zeros(0, dtype=np.int64)  # (items,), events; decides who is drawn as a negative
+        self.counts = np.zeros(0, dtype=np.int64)  # (items,), events
+        self.sampler = Sampler(self.counts, parameters.popularity)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Scalar], seed: int) -> "GMF":
@@ -71,22 +72,23 @@ class GMF:
         refuse_bad_weights(history)
         made = GMF(self.parameters, self.seed)
         made._grow(users, items)
-        made.counts += np.bincount(history.items, minlength=items)
+        made._count(history, 1)
+        liked = Positives(history.users, history.items)
         loss = float("nan")
         for epoch in range(self.parameters.epochs):
-            loss = made._epoch(history, epoch)
+            loss = made._epoch(history, liked, epoch)
         made.model.newcomers = made._newcomers()
-        self.model, self.counts = made.model, made.counts
+        self.model, self.counts, self.sampler = made.model, made.counts, made.sampler
         return TrainStats(events=len(history.items), loss=loss)
 
-    def _epoch(self, history: Interactions, epoch: int) -> float:
+    def _epoch(self, history: Interactions, liked: Positives, epoch: int) -> float:
         order = sampling.order(self.seed, history.keys, epoch)
-        sampler = self._sampler()
         loss = 0.0
         for start in range(0, len(order), self.parameters.batch):
             part = take(history, order[start : start + self.parameters.batch])
-            batch = self._tensors(part, sampler, self.parameters.negatives, epoch + 1)
-            gradients = self._gradients(batch, self.parameters.negatives, part)
+            negatives = self._draw(part, self.parameters.negatives, epoch + 1)
+            batch = _tensors(part, negatives, ~liked.hold(part.users, negatives))
+            gradients = self._gradients(batch, part)
             self.model.step(batch, gradients, self.parameters.rate, _CLIP)
             self.model.step_h(gradients.h, _H_RATE * self.parameters.rate)
             loss += float(gradients.loss)
@@ -97,54 +99,45 @@ class GMF:
         refuse_bad_weights(batch)
         sizes, steps = (self.model.users.size, self.model.items.size), list[list[Undo]]()
         self._grow(users, items)
-        np.add.at(self.counts, batch.items, 1)
+        self._count(batch, 1)
         try:
             loss, clipped = self._micro_batches(batch, steps)
         except NonFiniteLoss:
             self.model.undo(steps)
             self.model.users.size, self.model.items.size = sizes
-            np.add.at(self.counts, batch.items, -1)
+            self._count(batch, -1)
             self.counts = self.counts[: sizes[1]]
             raise
         return TrainStats(events=len(batch.items), loss=loss / max(1, len(batch.items)), clipped=clipped)
 
     def _micro_batches(self, batch: Interactions, steps: list[list[Undo]]) -> tuple[float, int]:
-        negatives = self.parameters.learn_negatives
-        sampler = self._sampler() if negatives else None
         loss, clipped = 0.0, 0
         for start in range(0, len(batch.items), _LEARN_BATCH):
             part = take(batch, slice(start, start + _LEARN_BATCH))
-            tensors = self._tensors(part, sampler, negatives, 0)
-            gradients = self._gradients(tensors, negatives, part)
+            negatives = self._draw(part, self.parameters.learn_negatives, 0)
+            tensors = _tensors(part, negatives, ~_held(part, negatives))
+            gradients = self._gradients(tensors, part)
             undo, rows = self.model.step(tensors, gradients, self.parameters.learn_rate, _CLIP)
             steps.append(undo)
             loss, clipped = loss + float(gradients.loss), clipped + rows
         return loss, clipped
 
-    def _gradients(self, batch: MicroBatch, negatives: int, named: Interactions) -> Gradients:
-        made = self.model.gradients(batch, negatives, self.parameters.weight_decay)
+    def _gradients(self, batch: MicroBatch, named: Interactions) -> Gradients:
+        made = self.model.gradients(batch, self.parameters.weight_decay)
         if not torch.isfinite(made.loss + made.users.sum() + made.items.sum()):
             raise NonFiniteLoss(
                 f"{name_of(named)} gave a loss or gradient that is not finite; it was not learned"
             )
         return made
 
-    def _tensors(
-        self, part: Interactions, sampler: sampling.Sampler | None, negatives: int, round_number: int
-    ) -> MicroBatch:
-        rows = np.zeros(0, dtype=np.int64)
-        if sampler:
-            draws = min(_POOL, negatives * len(part.keys))
-            rows = sampler.draw(self.seed + _NEGATIVES, part.keys, draws, round_number)
-        return MicroBatch(
-            torch.from_numpy(part.users.astype(np.int64)),
-            torch.from_numpy(part.items.astype(np.int64)),
-            torch.from_numpy(part.weights.astype(np.float32)),
-            torch.from_numpy(rows),
-        )
+    def _draw(self, part: Interactions, draws: int, round_number: int) -> NDArray[np.int64]:
+        if not draws:
+            return np.zeros((len(part.keys), 0), dtype=np.int64)
+        return self.sampler.draw(self.seed + _NEGATIVES, part.keys, draws, round_number)
 
-    def _sampler(self) -> sampling.Sampler:
-        return sampling.Sampler(self.counts, self.parameters.popularity)
+    def _count(self, batch: Interactions, sign: int) -> None:
+        np.add.at(self.counts, batch.items, sign)
+        self.sampler = Sampler(self.counts, self.parameters.popularity)
 
     def _grow(self, users: int, items: int) -> None:
         user, item = self.model.newcomers
@@ -197,6 +190,7 @@ class GMF:
     def restore(self, state: State) -> None:
         """Take over what :meth:`state` gave."""
         self.counts = np.array(state["counts"], dtype=np.int64)
+        self.sampler = Sampler(self.counts, self.parameters.popularity)
         self.model.restore({name: array for name, array in state.items() if name != "counts"})
 
 
@@ -209,3 +203,20 @@ class _Fresh:
     def __call__(self, start: int, stop: int) -> torch.Tensor:
         width = len(self.start)
         return self.start + torch.from_numpy(sampling.fresh_rows(self.seed, start, stop, width, self.scale))
+
+
+def _tensors(part: Interactions, negatives: NDArray[np.int64], kept: NDArray[np.bool_]) -> MicroBatch:
+    return MicroBatch(
+        torch.from_numpy(part.users.astype(np.int64)),
+        torch.from_numpy(part.items.astype(np.int64)),
+        torch.from_numpy(part.weights.astype(np.float32)),
+        torch.from_numpy(negatives),
+        torch.from_numpy(kept.astype(np.float32)),
+    )
+
+
+def _held(part: Interactions, negatives: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which ``negatives (B, k)`` are the event's own item or among the user's recent ones."""
+    liked = np.append(part.recent, part.items[:, None], axis=1)  # (B, R + 1)
+    held: NDArray[np.bool_] = (negatives[:, :, None] == liked[:, None, :]).any(axis=2)
+    return held

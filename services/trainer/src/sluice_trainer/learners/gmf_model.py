@@ -15,18 +15,23 @@ from sluice_trainer.learners.tables import EPSILON, Table, Undo
 
 
 class MicroBatch(NamedTuple):
-    """Rows ``users (B,)``, ``items (B,)`` and shared ``negatives (M,)``, int64; ``weights (B,)`` float32."""
+    """``users (B,)``, ``items (B,)`` and k sampled ``negatives (B, k)`` an event, rows, int64.
+
+    ``weights (B,)`` are the events' and ``kept (B, k)`` the negatives', 0 where one is known to be liked;
+    both float32.
+    """
 
     users: Tensor
     items: Tensor
     weights: Tensor
     negatives: Tensor
+    kept: Tensor
 
 
 class Gradients(NamedTuple):
     """A micro-batch's summed loss and its gradients.
 
-    ``users (B, d)`` per event, ``items (B + M, d)`` per positive, then per negative, ``h (d,)``.
+    ``users (B, d)`` per event, ``items (B + B·k, d)`` per positive, then per negative, ``h (d,)``.
     """
 
     loss: Tensor
@@ -48,23 +53,21 @@ def positive_only(p: Tensor, q: Tensor, h: Tensor, weights: Tensor) -> Gradients
     return Gradients((weights * softplus(-x)).sum(), pulled * h, pull * ph, (pulled * p).sum(dim=0))
 
 
-def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, negatives: float) -> Gradients:
-    """Return the gradients of binary cross-entropy with ``negatives`` sampled negatives an event.
+def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, kept: Tensor) -> Gradients:
+    """Return the gradients of binary cross-entropy with sampled negatives (He et al. 2017, eq. 7).
 
-    ``p``, ``q`` are ``(B, d)``; the sampled items ``n (M, d)`` are shared by the micro-batch: each of the
-    B x M pairs weighs ``negatives / M``, which costs one matrix product and varies less than as many draws
-    of an event's own. He et al. 2017, eq. 7.
+    ``p``, ``q``, ``h``, ``weights`` as above; ``n (B, k, d)`` are each event's negatives, ``kept (B, k)``.
     """
     positive = positive_only(p, q, h, weights)
     ph = p * h  # (B, d)
-    y = ph @ n.T  # (B, M)
-    share = weights[:, None] * (negatives / len(n))  # (B, 1)
-    push = share * torch.sigmoid(y)  # (B, M)
-    pushed = push @ n  # (B, d)
+    y = torch.bmm(n, ph[:, :, None])[:, :, 0]  # (B, k)
+    share = weights[:, None] * kept  # (B, k)
+    push = share * torch.sigmoid(y)  # (B, k)
+    pushed = torch.bmm(push[:, None, :], n)[:, 0]  # (B, d)
     return Gradients(
         positive.loss + (share * softplus(y)).sum(),
         positive.users + pushed * h,
-        torch.cat([positive.items, push.T @ ph]),
+        torch.cat([positive.items, (push[:, :, None] * ph[:, None, :]).flatten(0, 1)]),
         positive.h + (pushed * p).sum(dim=0),
     )
 
@@ -82,11 +85,12 @@ class GMFModel:
         self.h, self.h_squares = torch.ones(width), torch.zeros(width)
         self.newcomers = torch.zeros(2, width)  # a user's row, an item's row
 
-    def gradients(self, batch: MicroBatch, negatives: int, weight_decay: float) -> Gradients:
+    def gradients(self, batch: MicroBatch, weight_decay: float) -> Gradients:
         """Return the gradients of the loss plus L2 on the events' own rows (not on the negatives')."""
         p, q = self.users.values[batch.users], self.items.values[batch.items]  # (B, d)
-        if negatives:
-            made = sampled(p, q, self.items.values[batch.negatives], self.h, batch.weights, negatives)
+        if batch.negatives.shape[1]:
+            n = self.items.values[batch.negatives]  # (B, k, d)
+            made = sampled(p, q, n, self.h, batch.weights, batch.kept)
         else:
             made = positive_only(p, q, self.h, batch.weights)
         made.users.add_(p, alpha=weight_decay)
@@ -95,7 +99,7 @@ class GMFModel:
 
     def step(self, batch: MicroBatch, made: Gradients, rate: float, clip: float) -> tuple[list[Undo], int]:
         """Step the touched rows; returns [users, items] for :meth:`undo` and how many rows were clipped."""
-        rows = torch.cat([batch.items, batch.negatives])
+        rows = torch.cat([batch.items, batch.negatives.flatten()])
         users, clipped_users = self.users.step(batch.users, made.users, rate, clip)
         items, clipped_items = self.items.step(rows, made.items, rate, clip)
         return [users, items], clipped_users + clipped_items

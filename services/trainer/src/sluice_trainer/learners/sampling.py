@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.encoder import Matrix
+from sluice.encoder import Matrix, Rows
 
 Keys = NDArray[np.uint64]
 Rows64 = NDArray[np.int64]
@@ -49,13 +49,26 @@ class Sampler:
         self.ends = np.cumsum(mass if mass.any() else np.ones(max(1, len(counts))))
 
     def draw(self, seed: int, keys: Keys, draws: int, round_number: int) -> Rows64:
-        """Return ``draws`` rows in all, dealt over ``keys`` in turn, ``(draws,)``; another round, others."""
-        numbers = np.arange(draws, dtype=np.uint64)
-        turns = numbers // np.uint64(len(keys)) + _draw(round_number) * np.uint64(1 << 32)
-        drawn = hashes(seed, keys[numbers % np.uint64(len(keys))], turns)
+        """Return ``draws`` rows for each key, ``(len(keys), draws)``; another round draws others."""
+        turns = np.arange(draws, dtype=np.uint64) + _draw(round_number) * np.uint64(1 << 32)
+        drawn = hashes(seed, keys[:, None], turns[None, :])
         places = (drawn >> np.uint64(11)).astype(np.float64) / float(1 << 53)  # in [0, 1)
         rows: Rows64 = np.searchsorted(self.ends, places * self.ends[-1], side="right")
         return rows.clip(max=len(self.ends) - 1)
+
+
+class Positives:
+    """The (user, item) pairs of a history, to be asked whether a sampled negative is one of them."""
+
+    def __init__(self, users: Rows, items: Rows) -> None:
+        self.pairs = np.unique(_pair(users, items))
+
+    def hold(self, users: Rows, items: Rows64) -> NDArray[np.bool_]:
+        """Return which of ``items (B, k)`` the user of that line, ``users (B,)``, is known to like."""
+        asked = _pair(users[:, None], items)
+        places = np.searchsorted(self.pairs, asked).clip(max=max(0, len(self.pairs) - 1))
+        held: NDArray[np.bool_] = self.pairs[places] == asked
+        return held
 
 
 def fresh_rows(seed: int, start: int, stop: int, width: int, scale: float) -> Matrix:
@@ -69,3 +82,7 @@ def fresh_rows(seed: int, start: int, stop: int, width: int, scale: float) -> Ma
 
 def _draw(number: int) -> Keys:
     return np.array([number], dtype=np.uint64)
+
+
+def _pair(users: Rows, items: Rows | Rows64) -> Rows64:
+    return (users.astype(np.int64) << 32) | items.astype(np.int64)
