@@ -131,7 +131,7 @@ class Controller:
             self._carry_out(action, epoch, now)
         except StaleEpoch:
             raise
-        except SluiceError as error:
+        except (SluiceError, OSError) as error:
             _LOG.error("action-failed", action=type(action).__name__, epoch=epoch, reason=str(error))
 
     def _carry_out(self, action: Action, epoch: int, now: float) -> None:

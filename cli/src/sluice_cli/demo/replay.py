@@ -16,7 +16,8 @@ from sluice_cli.demo.record import Click
 
 CONNECTIONS: Final = 4
 AHEAD: Final = 16
-PROBE_EVERY: Final = 80
+PROBE_EVERY: Final = 150
+SETTLED_S: Final = 0.05
 PROBE_TIMEOUT_S: Final = 2.0
 
 
@@ -85,20 +86,21 @@ class Replayer:
     def _post(self, waiting: deque[Future[Asked]]) -> None:
         """Post the interactions whose questions are answered, at least one."""
         due = [waiting.popleft().result()]
-        while waiting and waiting[0].done():
+        probing = self._probes and self.streamed % PROBE_EVERY == PROBE_EVERY - 1
+        room = PROBE_EVERY - 1 - self.streamed % PROBE_EVERY
+        while waiting and waiting[0].done() and len(due) < room:
             due.append(waiting.popleft().result())
-        before = self.streamed // PROBE_EVERY
-        self._client.post_interactions([asked.interaction for asked in due])
-        posted = time.perf_counter()
+        if probing:
+            self._probe(due[0].interaction)
+        else:
+            self._client.post_interactions([asked.interaction for asked in due])
         self.streamed += len(due)
-        last = due[-1]
-        alone = all(each.interaction.user_id != last.interaction.user_id for each in due[:-1])
-        due_for_probe = self._probes and self.streamed // PROBE_EVERY > before
-        if due_for_probe and alone and last.answer is not None:
-            self._probe(last.interaction, last.answer, posted)
 
-    def _probe(self, clicked: Interaction, before: Recommendations, posted: float) -> None:
-        """Measure how long it takes until the user's answer shows the click."""
+    def _probe(self, clicked: Interaction) -> None:
+        """Post one interaction and measure how long it takes until its user's answer shows it."""
+        before = self._settled(clicked.user_id)
+        self._client.post_interactions([clicked])
+        posted = time.perf_counter()
         if before.strategy != "personalized" or before.snapshot is None:
             return
         old = _without(before, clicked.item_id)
@@ -109,7 +111,20 @@ class Replayer:
             new = _without(after, clicked.item_id)
             if new[: len(old)] != old[: len(new)]:
                 break
-        took_ms = 1000 * (time.perf_counter() - posted)
+        self._note(clicked, before, after, 1000 * (time.perf_counter() - posted))
+
+    def _settled(self, user_id: str) -> Recommendations:
+        """Return the user's answer once it has not changed for a while: earlier clicks have arrived."""
+        answer, since = self._client.recommendations(user_id), time.perf_counter()
+        while time.perf_counter() - since < SETTLED_S:
+            again = self._client.recommendations(user_id)
+            if again.items != answer.items:
+                answer, since = again, time.perf_counter()
+        return answer
+
+    def _note(
+        self, clicked: Interaction, before: Recommendations, after: Recommendations, took_ms: float
+    ) -> None:
         self.freshness_ms.append(took_ms)
         self.clicks.append(
             Click(

@@ -140,9 +140,7 @@ class _Demo:
         def personal() -> bool:
             return self.client.recommendations(user).snapshot is not None
 
-        _until(
-            personal, TRAINING_S, f"no snapshot was cut; see {self.platform.home / 'logs' / 'trainer.log'}"
-        )
+        _until(personal, TRAINING_S, self._why_no_answer)
         self.record.seconds_to_first_answer = time.monotonic() - self.began
 
     def _why_no_answer(self) -> str:

@@ -216,7 +216,19 @@ def as_timedelta(duration: str) -> timedelta:
 def spec_hash(spec: ModelSpec) -> str:
     """Return what a snapshot is cut under: equal for specs with equal algorithm and source.
 
-    Serving, snapshot and rollout settings may change without making a snapshot unfit.
+    Serving, snapshot and rollout settings may change without making a snapshot unfit. A default counts as
+    the same whether it was left out or written down (as a Kubernetes API server does).
     """
-    document = msgspec.json.encode([spec.algorithm, spec.source], order="sorted")
+    document = msgspec.json.encode([_chosen(spec.algorithm), _chosen(spec.source)], order="sorted")
     return blake2b(document, digest_size=8).hexdigest()
+
+
+def _chosen(part: Spec) -> dict[str, object]:
+    """Return the fields that differ from their defaults; ``omit_defaults`` misses equal strings."""
+    chosen = {}
+    for field in msgspec.structs.fields(part):
+        made = field.default_factory is not msgspec.NODEFAULT
+        value = getattr(part, field.name)
+        if value != (field.default_factory() if made else field.default):
+            chosen[field.encode_name] = value
+    return chosen

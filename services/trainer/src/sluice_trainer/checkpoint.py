@@ -1,8 +1,8 @@
 """Checkpoints: learner, evaluation, histories, id maps and offsets, all of one moment, atomically.
 
-A directory ``checkpoint-<plan sequence>`` with one ``.npy`` file per array and ``state.json`` holding the
-rest plus the checksum of every array. Written under a temporary name, fsynced, renamed; the newest sound
-one counts.
+A directory ``checkpoint-<plan sequence>`` with one ``.npy`` file per array, ``state.json`` holding the rest
+plus the checksum of every array, and its own checksum in ``state.sha256``. Written under a temporary name,
+fsynced, renamed; the newest sound one counts.
 """
 
 import os
@@ -22,6 +22,7 @@ from sluice.snapshot.writer import save, sync
 Arrays = dict[str, NDArray[Any]]
 KEPT: Final = 2
 _DOCUMENT: Final = "state.json"
+_SEAL: Final = "state.sha256"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +65,13 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint durably and drop all but the newest ``KEPT``."""
+    """Write a checkpoint durably and drop all but the newest ``KEPT``.
+
+    A sound one of the same plan sequence is left alone: the same plans ended in the same bits.
+    """
     final = folder / f"checkpoint-{checkpoint.position.sequence:012d}"
+    if _read(final) is not None:
+        return
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -99,11 +105,16 @@ def _write_files(directory: Path, checkpoint: Checkpoint) -> None:
         event_ids=checkpoint.event_ids,
         checksums={path.name: digest(path) for path in sorted(directory.iterdir())},
     )
-    with (directory / _DOCUMENT).open("wb") as stream:
-        stream.write(msgspec.json.encode(document))
+    _write(directory / _DOCUMENT, msgspec.json.encode(document))
+    _write(directory / _SEAL, digest(directory / _DOCUMENT).encode())
+    sync(directory)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    sync(directory)
 
 
 def newest(folder: Path) -> Checkpoint | None:
@@ -127,6 +138,8 @@ def newest(folder: Path) -> Checkpoint | None:
 
 def _read(path: Path) -> Checkpoint | None:
     try:
+        if digest(path / _DOCUMENT).encode() != (path / _SEAL).read_bytes():
+            return None
         document = msgspec.json.decode((path / _DOCUMENT).read_bytes(), type=_Document)
         sound = all(digest(path / name) == checksum for name, checksum in document.checksums.items())
     except (OSError, msgspec.DecodeError):

@@ -121,7 +121,7 @@ class SeenItems:
         self._tail = np.empty(0, dtype=np.int64)
 
     def of(self, users: Rows) -> tuple[NDArray[np.intp], Rows]:
-        """Return (position in ``users``, item) for every pair on record, positions ascending."""
+        """Return (position in ``users``, item) for every pair on record, each once, in no particular order."""
         wide = users.astype(np.int64)
         starts = np.searchsorted(self._sorted, wide << _USER_BITS)
         counts = np.searchsorted(self._sorted, (wide + 1) << _USER_BITS) - starts

@@ -4,6 +4,7 @@ One line per plan: CRC-32 in hex, a space, JSON. A torn last line (the process d
 off on opening: its plan was never carried out. Any other broken line stops the trainer.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,17 +52,21 @@ class Journal:
         self.path = folder / f"journal-{base:012d}.log"
         if files and _base_of(files[-1]) > base:
             self.path = files[-1]
-        self._stream = self.path.open("ab")
+        self._stream = self.path.open("ab", buffering=0)
+        self._end = self._stream.tell()
 
     def append(self, plan: Plan) -> None:
-        """Write a plan durably."""
+        """Write a plan durably; a plan that could not be written is not in the journal, so another may follow."""
         document = msgspec.json.encode(plan)
+        line = b"%08x %s\n" % (crc32(document), document)
         try:
-            self._stream.write(b"%08x %s\n" % (crc32(document), document))
-            self._stream.flush()
+            self._stream.truncate(self._end)  # what an append that failed may have left
+            if self._stream.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())
         except OSError as error:
             raise StorageUnavailable(f"{self.path.name} cannot be written: {error.strerror}") from error
+        self._end += len(line)
 
     def close(self) -> None:
         """Close the file."""

@@ -98,7 +98,10 @@ class Loop:
     def _next_batch(self) -> tuple[Plan | None, list[StoredRecord]]:
         offsets = self.trainer.position.offsets
         positions = {part: offsets.get(part.number, 0) for part in self._log.partitions(self._topic)}
-        records = self._log.read(positions, BATCH, POLL_S)
+        found = self._log.read(positions, BATCH, POLL_S)
+        records = sorted(
+            found, key=lambda record: (record.partition, record.offset)
+        )  # as a replay reads them
         return (self._plan(records), records) if records else (None, [])
 
     def _next_fit(self) -> tuple[Plan | None, list[StoredRecord]]:

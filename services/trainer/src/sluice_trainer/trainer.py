@@ -85,11 +85,11 @@ class Trainer:
         if run.forget is not None:
             self._forget(run.forget)
             return
-        users = self.users.add([_interaction(event).user_id for event in run.events])
-        before = self._seen_before(users, self.items.add([_interaction(e).item_id for e in run.events]))
         batch = self._take(run.events)
-        new = ~self.seen.push(batch.users, batch.items) & (batch.recent[:, 0] >= 0)
-        yield from self._evaluate(plan, batch, before, new, contest)
+        stored = self.seen.of(batch.users)
+        first = ~self.seen.push(batch.users, batch.items)
+        new = first & (batch.recent[:, 0] >= 0)
+        yield from self._evaluate(plan, batch, seen_before(stored, batch, first), new, contest)
         self._count(batch)
         try:
             self.learner.learn(batch, len(self.users), len(self.items))
@@ -106,14 +106,6 @@ class Trainer:
         )
         keys = np.array([event.key for event in events], dtype=np.uint64)
         return Interactions(users, items, weights, *self.recent.push(users, items, weights), keys)
-
-    def _seen_before(self, users: Rows, items: Rows) -> tuple[NDArray[np.intp], Rows]:
-        """Return (position, item) of all that each event's user had seen, within the batch too."""
-        positions, seen = self.seen.of(users)
-        late, early = np.nonzero(np.tril(users[:, None] == users[None, :], -1))
-        positions, seen = np.concatenate([positions, late]), np.concatenate([seen, items[early]])
-        order = np.argsort(positions, kind="stable")
-        return positions[order], seen[order]
 
     def _evaluate(
         self,
@@ -241,6 +233,21 @@ def without_forgotten(events: Sequence[Event]) -> list[Event]:
         elif event.event.user_id not in forgotten:
             kept.append(event)
     return kept[::-1]
+
+
+def seen_before(
+    stored: tuple[NDArray[np.intp], Rows], batch: Interactions, first: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], Rows]:
+    """Return (position, item) of all that each event's user had seen before it, each pair once.
+
+    ``stored`` is what they had seen before the batch, ``first`` which events show their user a new item.
+    """
+    same_user = np.tril(batch.users[:, None] == batch.users[None, :], -1)
+    late, early = np.nonzero(same_user & first[None, :])
+    positions = np.concatenate([stored[0], late])
+    seen = np.concatenate([stored[1], batch.items[early]])
+    order = np.argsort(positions, kind="stable")
+    return positions[order], seen[order]
 
 
 def _interaction(event: Event) -> Interaction:

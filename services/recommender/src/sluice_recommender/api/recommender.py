@@ -81,6 +81,7 @@ class Recommender:
         self.model, self._source, self._routes, self._tally = model, source, routes, tally
         self._pods = {"stable": stable, "candidate": canary}
         self._exclude_seen, self._clock = exclude_seen, clock
+        self._silent_until = 0.0
 
     def recommend(self, ask: Ask) -> Recommendations:
         """Answer one ask."""
@@ -111,7 +112,7 @@ class Recommender:
         try:
             return self._source.profiles.get(user_id)
         except StorageUnavailable as error:
-            _log.warning("profile unavailable, answering without", reason=str(error))
+            self._warn("profile unavailable, answering without", error)
             return None
 
     def _serve(self, body: dict[str, Any], subject: str, started: float) -> Served:
@@ -131,9 +132,16 @@ class Recommender:
         try:
             found = self._pods[track].search(msgspec.json.encode({"snapshot": snapshot, **body}))
         except SearchFailed as error:
-            _log.warning("search failed", model=self.model, snapshot=snapshot, track=track, reason=str(error))
+            self._warn("search failed", error, snapshot=snapshot, track=track)
             return Served()
         return Served(found, snapshot, track)
+
+    def _warn(self, event: str, error: Exception, **more: str) -> None:
+        """Log at most one warning a second: an outage would make one per request."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + 1.0
+            _log.warning(event, model=self.model, reason=str(error), **more)
 
     def _count(self, deal: Deal, *, error: bool, started: float) -> None:
         routing = self._routes.current
