@@ -4,16 +4,12 @@ Each user's latest item is ranked among 99 items that the paper drew, by the use
 those lists hold the positive itself; like the authors' evaluator, a set removes it. Ties count against us.
 """
 
-import argparse
-import gzip
 import math
 import time
 from typing import NamedTuple
 
 import numpy as np
-import report
 import streams
-import torch
 from numpy.typing import NDArray
 
 from sluice_trainer.learners.gmf import GMF, GMFParameters

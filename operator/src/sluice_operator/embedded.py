@@ -37,7 +37,7 @@ class EmbeddedRollout:
 
     def read(self) -> tuple[int, RolloutState]:
         """See :class:`~sluice_operator.controller.StatusStore`."""
-        row = self._database.connection.execute("SELECT version, document FROM status").fetchone()
+        row = self._database.read_one("SELECT version, document FROM status")
         return (
             (0, RolloutState()) if row is None else (row[0], msgspec.json.decode(row[1], type=RolloutState))
         )
@@ -59,9 +59,9 @@ class EmbeddedRollout:
 
     def pending(self) -> tuple[Command, ...]:
         """See :class:`~sluice_operator.controller.Commands`."""
-        rows = self._database.connection.execute(
+        rows = self._database.read(
             "SELECT document FROM commands ORDER BY sequence DESC LIMIT ?", (CONSUMED_KEPT,)
-        ).fetchall()
+        )
         return tuple(msgspec.json.decode(document, type=Command) for (document,) in reversed(rows))
 
     def record(self, note: Note, epoch: int, now: float) -> None:
@@ -74,7 +74,7 @@ class EmbeddedRollout:
 
     def notes(self, after: int = 0) -> list[RecordedNote]:
         """Return the notes with a sequence above ``after``, oldest first."""
-        rows = self._database.connection.execute(
+        rows = self._database.read(
             "SELECT sequence, at, epoch, type, reason, message FROM notes WHERE sequence > ? ORDER BY sequence",
             (after,),
         )

@@ -3,10 +3,10 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sluice.errors import StorageUnavailable
 
@@ -26,7 +26,7 @@ class Database:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """This thread's connection, in autocommit mode; use it for reading."""
+        """This thread's connection, in autocommit mode."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._open()
@@ -55,6 +55,18 @@ class Database:
             raise
         return connection
 
+    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Return all rows of a query; raises :class:`StorageUnavailable` if the file cannot be read."""
+        try:
+            return self.connection.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"{self.path.name} cannot be read: {error}; check the disk") from error
+
+    def read_one(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first row of a query, or None."""
+        found = self.read(statement, parameters)
+        return found[0] if found else None
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: durable at the end, rolled back if the body raises."""
@@ -67,7 +79,7 @@ class Database:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise StorageUnavailable(

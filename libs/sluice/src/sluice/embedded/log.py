@@ -74,7 +74,7 @@ class EmbeddedLog:
                 return found
 
     def _version(self) -> int:
-        row = self._database.connection.execute("PRAGMA data_version").fetchone()
+        row = self._database.read_one("PRAGMA data_version")
         return int(row[0])
 
     def _wait_for_change(self, version: int, deadline: float) -> bool:
@@ -94,7 +94,7 @@ class EmbeddedLog:
             order = order[first:] + order[:first]
         found: list[StoredRecord] = []
         for partition, position in order:
-            rows = self._database.connection.execute(
+            rows = self._database.read(
                 "SELECT offset, timestamp, key, value, headers FROM records"
                 " WHERE topic = ? AND part = ? AND offset >= ? ORDER BY offset LIMIT ?",
                 (partition.topic, partition.number, position, min(share, limit - len(found))),
@@ -104,9 +104,7 @@ class EmbeddedLog:
 
     def end_offsets(self, topic: str) -> dict[Partition, int]:
         """See :class:`~sluice.events.EventLog`."""
-        rows = self._database.connection.execute(
-            "SELECT part, next FROM heads WHERE topic = ? ORDER BY part", (topic,)
-        )
+        rows = self._database.read("SELECT part, next FROM heads WHERE topic = ? ORDER BY part", (topic,))
         return {Partition(topic, part): offset for part, offset in rows}
 
     def commit(self, group: str, positions: Mapping[Partition, int]) -> None:
@@ -117,9 +115,7 @@ class EmbeddedLog:
 
     def committed(self, group: str) -> dict[Partition, int]:
         """See :class:`~sluice.events.EventLog`."""
-        rows = self._database.connection.execute(
-            "SELECT topic, part, offset FROM committed WHERE consumers = ?", (group,)
-        )
+        rows = self._database.read("SELECT topic, part, offset FROM committed WHERE consumers = ?", (group,))
         return {Partition(topic, part): offset for topic, part, offset in rows}
 
 

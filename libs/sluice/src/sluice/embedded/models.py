@@ -41,7 +41,7 @@ class EmbeddedCatalog:
             return self._epoch()
 
     def _epoch(self) -> int:
-        row = self._database.connection.execute("SELECT coalesce(max(epoch), 0) FROM epochs").fetchone()
+        row = self._database.read_one("SELECT coalesce(max(epoch), 0) FROM epochs")
         return int(row[0])
 
     def commit(self, entry: CatalogEntry) -> None:
@@ -61,14 +61,12 @@ class EmbeddedCatalog:
 
     def entries(self) -> list[CatalogEntry]:
         """See :class:`~sluice.catalog.Catalog`."""
-        rows = self._database.connection.execute("SELECT entry, released FROM catalog ORDER BY sequence")
+        rows = self._database.read("SELECT entry, released FROM catalog ORDER BY sequence")
         return [_entry(*row) for row in rows]
 
     def get(self, snapshot: str) -> CatalogEntry | None:
         """See :class:`~sluice.catalog.Catalog`."""
-        row = self._database.connection.execute(
-            "SELECT entry, released FROM catalog WHERE snapshot = ?", (snapshot,)
-        ).fetchone()
+        row = self._database.read_one("SELECT entry, released FROM catalog WHERE snapshot = ?", (snapshot,))
         return None if row is None else _entry(*row)
 
     def release(self, snapshots: set[str]) -> None:
@@ -108,9 +106,7 @@ class EmbeddedEvidence:
 
     def totals(self, rollout: str, weight: int) -> EvidenceTotals:
         """See :class:`~sluice.evidence.EvidenceStore`."""
-        rows = self._database.connection.execute(
-            "SELECT document FROM evidence WHERE rollout = ?", (rollout,)
-        )
+        rows = self._database.read("SELECT document FROM evidence WHERE rollout = ?", (rollout,))
         return add_up((msgspec.msgpack.decode(row[0], type=EvidenceRow) for row in rows), weight)
 
     def purge(self, keep: set[str]) -> None:
@@ -141,5 +137,5 @@ class EmbeddedRouting:
 
     def read(self) -> Routing | None:
         """See :class:`~sluice.routing.RoutingStore`."""
-        row = self._database.connection.execute("SELECT document FROM routing").fetchone()
+        row = self._database.read_one("SELECT document FROM routing")
         return None if row is None else msgspec.msgpack.decode(row[0], type=Routing)

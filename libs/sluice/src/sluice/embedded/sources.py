@@ -39,9 +39,7 @@ class EmbeddedProfiles:
         return None if profile is None or profile.forgotten else profile
 
     def _stored(self, user_id: str) -> Profile | None:
-        row = self._database.connection.execute(
-            "SELECT document FROM profiles WHERE user_id = ?", (user_id,)
-        ).fetchone()
+        row = self._database.read_one("SELECT document FROM profiles WHERE user_id = ?", (user_id,))
         return None if row is None else _PROFILE.decode(row[0])
 
     def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
@@ -92,7 +90,7 @@ class EmbeddedItems:
     def get(self, item_ids: Sequence[str]) -> dict[str, Item]:
         """See :class:`~sluice.items.Items`."""
         marks = ", ".join("?" * len(item_ids))
-        rows = self._database.connection.execute(
+        rows = self._database.read(
             f"SELECT item_id, document FROM items WHERE item_id IN ({marks})",  # noqa: S608 (only marks)
             tuple(item_ids),
         )
@@ -119,14 +117,12 @@ class EmbeddedPopularity:
 
     def counted_to(self, partition: Partition) -> int:
         """See :class:`~sluice.items.Popularity`."""
-        row = self._database.connection.execute(
-            "SELECT offset FROM counted WHERE topic = ? AND part = ?", partition
-        ).fetchone()
+        row = self._database.read_one("SELECT offset FROM counted WHERE topic = ? AND part = ?", partition)
         return 0 if row is None else int(row[0])
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """See :class:`~sluice.items.Popularity`."""
-        rows = self._database.connection.execute(
+        rows = self._database.read(
             "SELECT item_id, count FROM popularity ORDER BY count DESC, item_id LIMIT ?", (n,)
         )
         return list(rows)

@@ -76,16 +76,14 @@ class Ledger:
             )
 
     def _position(self, partition: Partition) -> int:
-        row = self._database.connection.execute(
-            "SELECT next FROM positions WHERE topic = ? AND part = ?", partition
-        ).fetchone()
+        row = self._database.read_one("SELECT next FROM positions WHERE topic = ? AND part = ?", partition)
         return 0 if row is None else int(row[0])
 
     def since(self, model: str, rollout: str, now: int) -> int:
         """Return when ``rollout`` was first seen; a new one starts now and voids the counts of the last."""
-        row = self._database.connection.execute(
+        row = self._database.read_one(
             "SELECT since FROM rollouts WHERE model = ? AND rollout = ?", (model, rollout)
-        ).fetchone()
+        )
         if row is not None:
             return int(row[0])
         with self._database.writing() as connection:
@@ -163,14 +161,12 @@ class Ledger:
 
     def judged_to(self, model: str, part: int) -> int:
         """Return the end offset of the judged answers."""
-        row = self._database.connection.execute(
-            "SELECT next FROM judged WHERE model = ? AND part = ?", (model, part)
-        ).fetchone()
+        row = self._database.read_one("SELECT next FROM judged WHERE model = ? AND part = ?", (model, part))
         return 0 if row is None else int(row[0])
 
     def hits(self, model: str, part: int) -> dict[str, Hits]:
         """Return the cumulative statistics of the rollout in force, by snapshot."""
-        rows = self._database.connection.execute(
+        rows = self._database.read(
             "SELECT snapshot, count(*), sum(answers), sum(hits), sum(answers * answers), sum(hits * hits),"
             " sum(answers * hits) FROM tallied WHERE model = ? AND part = ? GROUP BY snapshot",
             (model, part),
