@@ -1,5 +1,7 @@
 """From stored records to events: decoded, de-duplicated, split at forgets."""
 
+import itertools
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -96,9 +98,7 @@ def test_runs_are_the_batch_in_order_with_each_forget_alone(events):
         back.extend([each.event for each in run.events] or [run.forget])
     assert back == [each.event for each in events]
     kinds = [run.forget is None for run in made]
-    assert all(not (one and two) for one, two in zip(kinds, kinds[1:], strict=False)), (
-        "runs of events are whole"
-    )
+    assert all(not (one and two) for one, two in itertools.pairwise(kinds)), "runs of events are whole"
 
 
 @given(STREAM)

@@ -73,7 +73,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     if _read(final) is not None:
         return
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for half_written in folder.glob(".checkpoint-*.tmp"):  # by a trainer that was killed
+        shutil.rmtree(half_written, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         _write_files(temporary, checkpoint)

@@ -16,7 +16,7 @@ import structlog
 from sluice.catalog import Catalog
 from sluice.errors import StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
-from sluice.evidence import EvidenceStore
+from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of, trainer_group
 from sluice_trainer import checkpoint
@@ -29,6 +29,7 @@ _LOG = structlog.get_logger()
 BATCH: Final = 256
 POLL_S: Final = 0.2
 RETRY_S: Final = 1.0
+HEARTBEAT_S: Final = 2.0
 
 
 class Loop:
@@ -53,6 +54,7 @@ class Loop:
         self._topic = topics_of(trainer.model.spec.source.name).interactions
         self._warmup, self._checkpoint_s = warmup_events, checkpoint_s
         self._checkpointed = time.monotonic()
+        self._heard_at = 0.0
         self._journal = self._recover()
 
     def _recover(self) -> Journal:
@@ -63,8 +65,12 @@ class Loop:
         journal = Journal(
             self._folder, self.trainer.position.sequence, checkpoint.oldest_sequence(self._folder)
         )
-        for plan in journal.plans:
-            self._carry_out(plan, self._read_exactly(plan))
+        try:
+            for plan in journal.plans:
+                self._carry_out(plan, self._read_exactly(plan))
+        except BaseException:
+            journal.close()
+            raise
         if found or journal.plans:
             _LOG.info("resumed", offsets=self.trainer.position.offsets, replayed=len(journal.plans))
         return journal
@@ -88,7 +94,9 @@ class Loop:
     def turn(self) -> bool:
         """Do one plan, if there is anything to learn; return whether there was."""
         plan, records = self._next_fit() if not self.trainer.position.fitted else self._next_batch()
-        if plan is not None:
+        if plan is None:
+            self._heartbeat()
+        else:
             self._journal.append(plan)
             self._carry_out(plan, records)
         if plan is not None and (plan.fit or time.monotonic() - self._checkpointed >= self._checkpoint_s):
@@ -152,6 +160,22 @@ class Loop:
             name = self._cutter.cut(self.trainer, plan.now)
             took_ms = round(1000 * (time.monotonic() - started))
             _LOG.info("snapshot-cut", snapshot=name, took_ms=took_ms, **self.trainer.window.summary())
+
+    def _heartbeat(self) -> None:
+        """Tell the gates that the evidence is not stale, there just were no events."""
+        routing, now = self._routing.read(), time.time()
+        if routing is None or routing.candidate is None or now - self._heard_at < HEARTBEAT_S:
+            return
+        self._heard_at = now
+        row = EvidenceRow(
+            rollout=routing.rollout,
+            snapshot=routing.candidate,
+            writer=f"paired/{self.trainer.model.key}",
+            sequence=f"heartbeat:{now:.3f}",
+            at=now,
+            weight=routing.weight,
+        )
+        self._evidence.append([row])
 
     def save(self) -> None:
         """Checkpoint, start a new journal, note the offsets for lag monitoring, sweep released snapshots."""

@@ -16,7 +16,7 @@ def name_of(batch: Interactions) -> str:
 def refuse_bad_weights(batch: Interactions) -> None:
     """Raise :class:`NonFiniteLoss` if a weight is not finite or below 0; it would outlive its batch."""
     for weights in (batch.weights, batch.recent_weights):
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):  # nan compares false
             raise NonFiniteLoss(
                 f"{name_of(batch)} holds weights that are negative or not finite; check the events' values"
             )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sluice_trainer.learners.protocol import State
-from sluice_trainer.learners.tables import EPSILON, Table, Undo
+from sluice_trainer.learners.tables import EPSILON, Move, Table, Undo
 
 
 class MicroBatch(NamedTuple):
@@ -31,13 +31,19 @@ class MicroBatch(NamedTuple):
 class Gradients(NamedTuple):
     """A micro-batch's summed loss and its gradients.
 
-    ``users (B, d)`` per event, ``items (B + B·k, d)`` per positive, then per negative, ``h (d,)``.
+    ``users (B, d)`` per event, ``items (B + B·k, d)`` per positive, then per negative. ``p (B, d)`` and
+    ``products (B, d)``, the gradient by ``p∘h``, are what h's gradient is made of.
     """
 
     loss: Tensor
     users: Tensor
     items: Tensor
-    h: Tensor
+    p: Tensor
+    products: Tensor
+
+    def h(self) -> Tensor:
+        """Return h's gradient, ``(d,)``; computed when asked for, as h is frozen after ``fit``."""
+        return (self.products * self.p).sum(dim=0)
 
 
 def positive_only(p: Tensor, q: Tensor, h: Tensor, weights: Tensor) -> Gradients:
@@ -50,7 +56,7 @@ def positive_only(p: Tensor, q: Tensor, h: Tensor, weights: Tensor) -> Gradients
     x = (ph * q).sum(dim=1)  # (B,)
     pull = (weights * (torch.sigmoid(x) - 1.0))[:, None]  # (B, 1)
     pulled = pull * q  # (B, d)
-    return Gradients((weights * softplus(-x)).sum(), pulled * h, pull * ph, (pulled * p).sum(dim=0))
+    return Gradients((weights * softplus(-x)).sum(), pulled * h, pull * ph, p, pulled)
 
 
 def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, kept: Tensor) -> Gradients:
@@ -63,12 +69,13 @@ def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, kept: T
     y = torch.bmm(n, ph[:, :, None])[:, :, 0]  # (B, k)
     share = weights[:, None] * kept  # (B, k)
     push = share * torch.sigmoid(y)  # (B, k)
-    pushed = torch.bmm(push[:, None, :], n)[:, 0]  # (B, d)
+    products = positive.products + torch.bmm(push[:, None, :], n)[:, 0]  # (B, d)
     return Gradients(
         positive.loss + (share * softplus(y)).sum(),
-        positive.users + pushed * h,
+        products * h,
         torch.cat([positive.items, (push[:, :, None] * ph[:, None, :]).flatten(0, 1)]),
-        positive.h + (pushed * p).sum(dim=0),
+        p,
+        products,
     )
 
 
@@ -87,9 +94,9 @@ class GMFModel:
 
     def gradients(self, batch: MicroBatch, weight_decay: float) -> Gradients:
         """Return the gradients of the loss plus L2 on the events' own rows (not on the negatives')."""
-        p, q = self.users.values[batch.users], self.items.values[batch.items]  # (B, d)
+        p, q = self.users.take(batch.users), self.items.take(batch.items)  # (B, d)
         if batch.negatives.shape[1]:
-            n = self.items.values[batch.negatives]  # (B, k, d)
+            n = self.items.take(batch.negatives.flatten()).view(*batch.negatives.shape, -1)  # (B, k, d)
             made = sampled(p, q, n, self.h, batch.weights, batch.kept)
         else:
             made = positive_only(p, q, self.h, batch.weights)
@@ -97,11 +104,15 @@ class GMFModel:
         made.items[: len(q)].add_(q, alpha=weight_decay)
         return made
 
-    def step(self, batch: MicroBatch, made: Gradients, rate: float, clip: float) -> tuple[list[Undo], int]:
-        """Step the touched rows; returns [users, items] for :meth:`undo` and how many rows were clipped."""
+    def moves(self, batch: MicroBatch, made: Gradients) -> tuple[Move, Move]:
+        """Return how to move the touched rows of users and of items."""
         rows = torch.cat([batch.items, batch.negatives.flatten()])
-        users, clipped_users = self.users.step(batch.users, made.users, rate, clip)
-        items, clipped_items = self.items.step(rows, made.items, rate, clip)
+        return self.users.move(batch.users, made.users), self.items.move(rows, made.items)
+
+    def step(self, moves: tuple[Move, Move], rate: float, clip: float) -> tuple[list[Undo], int]:
+        """Step the touched rows; returns [users, items] for :meth:`undo` and how many rows were clipped."""
+        users, clipped_users = self.users.step(moves[0], rate, clip)
+        items, clipped_items = self.items.step(moves[1], rate, clip)
         return [users, items], clipped_users + clipped_items
 
     def undo(self, steps: list[list[Undo]]) -> None:
@@ -135,6 +146,5 @@ class GMFModel:
         """Take over what :meth:`state` gave."""
         tensors = {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in state.items()}
         for name, table in (("users", self.users), ("items", self.items)):
-            table.values, table.squares = tensors[name], tensors[f"{name}_squares"]
-            table.size = len(table.values)
+            table.restore(tensors[name], tensors[f"{name}_squares"])
         self.h, self.h_squares, self.newcomers = tensors["h"], tensors["h_squares"], tensors["newcomers"]

@@ -15,8 +15,16 @@ EPSILON: Final = 1e-6
 """Keeps Adagrad's step finite where a gradient is 0."""
 
 
+class Move(NamedTuple):
+    """Distinct ``rows (r,)``, their summed gradients ``total (r, d)`` and these' ``length (r, 1)``."""
+
+    rows: Tensor
+    total: Tensor
+    length: Tensor
+
+
 class Undo(NamedTuple):
-    """Rows of a table as they were: ``rows (r,) int64``, ``values (r, d)``, ``squares (r, d)``."""
+    """Rows of a table as they were: ``rows (r,) int64``, ``values (r, d)``, ``squares (r, 1)``."""
 
     rows: Tensor
     values: Tensor
@@ -24,7 +32,7 @@ class Undo(NamedTuple):
 
 
 class Table:
-    """``size`` rows of ``d`` float32 and, beside them, Adagrad's sums of squared gradients.
+    """``size`` rows of ``d`` float32 and, beside each, Adagrad's sum of mean squared gradients.
 
     The memory behind them grows by a tenth at a time; rows that exist keep their values and sums.
     """
@@ -32,7 +40,8 @@ class Table:
     def __init__(self, width: int) -> None:
         self.size = 0
         self.values = torch.zeros(0, width)
-        self.squares = torch.zeros(0, width)
+        self.squares = torch.zeros(0, 1)
+        self._places = torch.zeros(0, dtype=torch.int64)  # scratch of :meth:`_distinct`
 
     def grow(self, size: int, fresh: Callable[[int, int], Tensor]) -> None:
         """Grow to ``size`` rows; the new ones are ``fresh(start, stop)``, ``(stop - start, d)``."""
@@ -40,31 +49,61 @@ class Table:
             return
         if size > len(self.values):
             room = max(size, ceil(1.1 * len(self.values))) - len(self.values)
-            space = torch.zeros(room, self.values.shape[1])
-            self.values, self.squares = torch.cat([self.values, space]), torch.cat([self.squares, space])
+            self.values = torch.cat([self.values, torch.zeros(room, self.values.shape[1])])
+            self.squares = torch.cat([self.squares, torch.zeros(room, 1)])
+            self._places = torch.zeros(len(self.values), dtype=torch.int64)
         self.values[self.size : size] = fresh(self.size, size)
         self.squares[self.size : size] = 0
         self.size = size
 
-    def step(self, rows: Tensor, gradients: Tensor, rate: float, clip: float) -> tuple[Undo, int]:
-        """Take one Adagrad step (Duchi, Hazan, Singer 2011) on ``rows (n,)`` with ``gradients (n, d)``.
+    def move(self, rows: Tensor, gradients: Tensor) -> Move:
+        """Sum the ``gradients (n, d)`` of ``rows (n,)``, which may repeat; changes nothing yet."""
+        distinct, place = self._distinct(rows)
+        total = torch.zeros(len(distinct), gradients.shape[1]).index_add_(0, place, gradients)
+        return Move(distinct, total, torch.linalg.vector_norm(total, dim=1, keepdim=True))
 
-        A row that comes several times gets the sum of its gradients, clipped to length ``clip``; no number
-        of it moves by more than ``rate``. Returns what undoes the step and how many rows were clipped.
+    def step(self, move: Move, rate: float, clip: float) -> tuple[Undo, int]:
+        """Take one Adagrad step (Duchi, Hazan, Singer 2011) with one sum of squares a row.
+
+        A summed gradient longer than ``clip`` is cut to it, and no row moves further than ``rate · √d``
+        however often it came. Returns what undoes the step and how many rows were clipped.
         """
-        distinct, place = torch.unique(rows, return_inverse=True)
-        total = torch.zeros(len(distinct), gradients.shape[1]).index_add_(0, place, gradients)  # (r, d)
-        length = torch.linalg.vector_norm(total, dim=1, keepdim=True)  # (r, 1)
-        total *= torch.clamp(clip / (length + EPSILON), max=1.0)
-        before = Undo(distinct, self.values[distinct], self.squares[distinct])
-        squares = before.squares + total * total
-        self.squares[distinct] = squares
-        self.values[distinct] = before.values - rate * total / (squares.sqrt() + EPSILON)
-        return before, int((length > clip).sum())
+        rows, total, length = move
+        clipped = int((length > clip).sum())
+        if clipped:
+            total = total * torch.clamp(clip / (length + EPSILON), max=1.0)
+            length = length.clamp(max=clip)
+        before = Undo(rows, self.take(rows), self.squares.index_select(0, rows))
+        squares = before.squares + length.square() / total.shape[1]
+        self.squares.index_copy_(0, rows, squares)
+        scale = squares.sqrt().add_(EPSILON).reciprocal_()
+        self.values.index_copy_(0, rows, torch.addcmul(before.values, total, scale, value=-rate))
+        return before, clipped
+
+    def _distinct(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distinct rows ``(r,)`` and each row's place among them ``(n,)``, without sorting.
+
+        Every event writes its number at its row; whoever stays there stands for that row.
+        """
+        numbers = torch.arange(len(rows))
+        self._places.index_copy_(0, rows, numbers)
+        standing = self._places.index_select(0, rows)  # (n,)
+        chosen = standing == numbers
+        return rows[chosen], (torch.cumsum(chosen, dim=0) - 1).index_select(0, standing)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Return a copy of ``rows (n,)``, ``(n, d)``; twice as fast as indexing."""
+        return self.values.index_select(0, rows)
 
     def undo(self, before: Undo) -> None:
         """Put rows back as they were."""
-        self.values[before.rows], self.squares[before.rows] = before.values, before.squares
+        self.values.index_copy_(0, before.rows, before.values)
+        self.squares.index_copy_(0, before.rows, before.squares)
+
+    def restore(self, values: Tensor, squares: Tensor) -> None:
+        """Take over ``values (n, d)`` and ``squares (n, 1)`` as all there is."""
+        self.size, self.values, self.squares = len(values), values, squares
+        self._places = torch.zeros(len(values), dtype=torch.int64)
 
     @property
     def used(self) -> Tensor:

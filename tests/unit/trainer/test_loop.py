@@ -1,0 +1,321 @@
+"""The consume loop on the embedded adapters: journal, replay, checkpoint, snapshots."""
+
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+
+from sluice.embedded.home import Home
+from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
+from sluice.errors import StaleEpoch, StorageUnavailable
+from sluice.events import NewRecord
+from sluice.model import RecommenderModel
+from sluice.records import Interaction, encode
+from sluice.routing import Routing
+from sluice.snapshot.verify import verify
+from sluice.topics import topics_of, trainer_group
+from sluice_trainer import loop as loops
+from sluice_trainer.loop import Loop
+from sluice_trainer.trainer import Trainer
+
+MODEL = msgspec.convert(
+    {
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "RecommenderModel",
+        "metadata": {"name": "m"},
+        "spec": {"algorithm": {"type": "CoVisitation"}, "snapshots": {"events": 60}},
+    },
+    RecommenderModel,
+)
+TOPIC = topics_of("shop").interactions
+
+
+class World:
+    """One home folder with a growing stream; opens loops on it."""
+
+    def __init__(self, folder) -> None:
+        self.home = Home(folder)
+        self.log, self.database = self.home.log("shop"), self.home.model(MODEL.key)
+        self.catalog, self.routing = EmbeddedCatalog(self.database), EmbeddedRouting(self.database)
+        self.chance, self.sent = np.random.default_rng(1), 0
+        self.loops: list[Loop] = []
+
+    def send(self, n: int) -> None:
+        made = []
+        for _ in range(n):
+            user, item = f"u{self.chance.integers(20)}", f"i{self.chance.integers(40)}"
+            event = Interaction(user_id=user, item_id=item, event_id=f"e{self.sent}")
+            made.append(NewRecord(user.encode(), encode(event)))
+            self.sent += 1
+        self.log.append(TOPIC, made)
+
+    def loop(self, log=None, **changed) -> Loop:
+        made = Loop(
+            Trainer(MODEL, seed=3),
+            folder=self.home.trainer(MODEL.key),
+            store=self.home.snapshots(MODEL.key),
+            log=log or self.log,
+            catalog=self.catalog,
+            evidence=changed.get("evidence") or EmbeddedEvidence(self.database),
+            routing=self.routing,
+            warmup_events=changed.get("warmup", 50),
+            checkpoint_s=changed.get("checkpoint_s", 1e9),
+        )
+        self.loops.append(made)
+        return made
+
+    def roll(self) -> None:
+        """Make the newest snapshot stable and candidate, so that plans carry routing and give evidence."""
+        newest = self.catalog.entries()[-1].id
+        self.routing.publish(
+            Routing(epoch=1, rollout="r", stable=newest, candidate=newest, weight=0, renewed=0.0)
+        )
+
+    @property
+    def folder(self):
+        return self.home.trainer(MODEL.key)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(loops, "POLL_S", 0.01)
+    monkeypatch.setattr(loops, "BATCH", 32)
+    monkeypatch.setattr(loops, "RETRY_S", 0.01)
+    world = World(tmp_path)
+    yield world
+    for loop in world.loops:
+        abandon(loop)
+
+
+def state_of(loop: Loop) -> tuple:
+    made = loop.trainer.checkpoint()
+    arrays = {name: (array.dtype, array.shape, array.tobytes()) for name, array in made.arrays.items()}
+    return made.position, made.users, made.items, made.event_ids, arrays
+
+
+def drain(loop: Loop) -> None:
+    while loop.turn():
+        pass
+
+
+def abandon(loop: Loop) -> None:
+    """What a killed process leaves: open files closed, nothing saved."""
+    loop._journal.close()
+
+
+def test_training_begins_once_the_log_holds_enough(world):
+    world.send(49)
+    loop = world.loop()
+    assert not loop.turn()
+    world.send(1)
+    assert loop.turn()
+    assert loop.trainer.position.fitted
+    assert loop.trainer.position.interactions == 50
+
+
+def test_every_accepted_event_is_learned_once_and_the_position_is_committed_for_lag(world):
+    world.send(300)
+    loop = world.loop()
+    loop.turn()
+    world.send(200)
+    drain(loop)
+    loop.save()
+    assert loop.trainer.position.interactions == 500
+    assert loop.trainer.position.duplicates == 0
+    assert world.log.committed(trainer_group(MODEL.key)) == world.log.end_offsets(TOPIC)
+
+
+def test_a_replay_of_the_journal_ends_bit_equal(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    for _ in range(4):
+        world.send(50)
+        drain(loop)
+    before = state_of(loop)
+    assert before[0].sequence > 8
+    evidence = EmbeddedEvidence(world.database).totals("r", 0)
+    entries = world.catalog.entries()
+    abandon(loop)
+    again = world.loop()
+    assert state_of(again) == before
+    assert EmbeddedEvidence(world.database).totals("r", 0) == evidence
+    assert world.catalog.entries() == entries
+    assert evidence.paired["mrr"].n > 0
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_older_one_with_its_journals(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    for _ in range(3):
+        world.send(70)
+        drain(loop)
+        loop.save()
+    world.send(40)
+    drain(loop)
+    before = state_of(loop)
+    abandon(loop)
+    newest = max(world.folder.glob("checkpoint-*"))
+    (newest / "popular.counts.npy").write_bytes(b"damaged")
+    again = world.loop()
+    assert state_of(again) == before
+    again.save()
+    abandon(again)
+    assert state_of(world.loop()) == before
+
+
+def test_if_every_checkpoint_is_damaged_the_trainer_stops_with_the_fix(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    abandon(loop)
+    for path in world.folder.glob("checkpoint-*"):
+        (path / "state.json").write_bytes(b"")
+    with pytest.raises(StorageUnavailable, match="restore the trainer's volume"):
+        world.loop()
+
+
+class Interleaving:
+    """A log whose reads mix the partitions, as a Kafka client's do."""
+
+    def __init__(self, log) -> None:
+        self._log = log
+
+    def read(self, positions, limit, timeout_s):
+        found = self._log.read(positions, limit, timeout_s)
+        parts = [[each for each in found if each.partition == part] for part in reversed(list(positions))]
+        mixed = []
+        while any(parts):
+            mixed.extend(part.pop(0) for part in parts if part)
+        return mixed
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+
+def test_in_whatever_order_the_log_mixes_its_partitions_a_replay_ends_bit_equal(world):
+    world.send(100)
+    loop = world.loop(log=Interleaving(world.log))
+    loop.turn()
+    world.send(150)
+    drain(loop)
+    abandon(loop)
+    assert state_of(world.loop()) == state_of(loop)
+
+
+class Forgetful:
+    """A log that has dropped what it held before an offset."""
+
+    def __init__(self, log) -> None:
+        self._log = log
+
+    def read(self, positions, limit, timeout_s):
+        return []
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+
+def test_a_plan_whose_records_are_gone_stops_the_trainer_instead_of_being_skipped(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.send(50)
+    drain(loop)
+    abandon(loop)
+    with pytest.raises(StorageUnavailable, match="retention"):
+        world.loop(log=Forgetful(world.log))
+
+
+class FullDisk:
+    """A journal that refuses so many plans."""
+
+    def __init__(self, journal, refusals: int) -> None:
+        self._journal, self.refusals = journal, refusals
+
+    def append(self, plan) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise StorageUnavailable("the disk is full")
+        self._journal.append(plan)
+
+    def __getattr__(self, name):
+        return getattr(self._journal, name)
+
+
+def test_what_could_not_be_journaled_is_learned_once_when_it_can_be(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.send(100)
+    loop._journal = FullDisk(loop._journal, refusals=3)
+    stopping = threading.Event()
+    thread = threading.Thread(target=loop.run, args=(stopping,))
+    thread.start()
+    caught_up = threading.Event()
+    for _ in range(1_000):
+        if loop.trainer.position.interactions >= 200 or caught_up.wait(0.01):
+            break
+    stopping.set()
+    thread.join(20)
+    assert loop._journal is not None
+    assert loop.trainer.position.interactions == 200
+    assert state_of(world.loop()) == state_of(loop)
+
+
+def test_snapshots_are_sound_entered_in_order_and_name_their_parent(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    for _ in range(4):
+        world.send(64)
+        drain(loop)
+    entries = world.catalog.entries()
+    assert len(entries) >= 4
+    assert [entry.parent for entry in entries] == [None, *(entry.id for entry in entries[:-1])]
+    store = world.home.snapshots(MODEL.key)
+    for entry in entries:
+        made = verify(store / entry.id, entry.digest)
+        assert (made.interactions, made.spec_hash) == (entry.interactions, loop.trainer.position.spec_hash)
+        assert sum(end - start for start, end in made.offsets.values()) == made.interactions
+        assert made.bytes == entry.bytes
+    assert {path.name for path in store.iterdir()} == {entry.id for entry in entries}
+
+
+def test_a_released_snapshot_is_swept_away_at_the_next_checkpoint_and_no_other(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.send(70)
+    drain(loop)
+    first, *others = [entry.id for entry in world.catalog.entries()]
+    world.catalog.release({first})
+    loop.save()
+    assert [entry.id for entry in world.catalog.entries()] == others
+    assert {path.name for path in world.home.snapshots(MODEL.key).iterdir()} == set(others)
+
+
+def test_an_older_trainer_is_refused_its_next_snapshot(world):
+    world.send(100)
+    older = world.loop()
+    world.loop()
+    with pytest.raises(StaleEpoch):
+        older.turn()
+    assert world.catalog.entries() == []
+
+
+def test_stopping_saves_what_was_learned(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.send(20)
+    drain(loop)
+    stopping = threading.Event()
+    stopping.set()
+    loop.run(stopping)
+    again = world.loop()
+    assert state_of(again) == state_of(loop)
+    assert again._journal.plans == []
