@@ -85,7 +85,11 @@ class Prequential:
 
     def row(self, name: str, k: int, seconds: float) -> tuple[object, ...]:
         """Return the table's row. Events whose item the snapshot lacks are left out, then counted as missed."""
-        served, popular, known = np.array(self.served_ranks), np.array(self.popular_ranks), np.array(self.known)
+        served, popular, known = (
+            np.array(self.served_ranks),
+            np.array(self.popular_ranks),
+            np.array(self.known),
+        )
         recall, beside = float((served[known] <= k).mean()), float((popular[known] <= k).mean())
         ratio = f"{recall / beside:.2f}x"
         missed, plain = float((served <= k).mean()), float((popular <= k).mean())
@@ -109,14 +113,11 @@ def as_served(stream: streams.Stream, learner: Learner, stop: int) -> tuple[Preq
     seconds = time.perf_counter() - began
     served, measured = cut(learner, stream.sizes(start)[1]), Prequential(stream, start)
     for place in range(start, stop, CUT_EVERY):
-        measured.score(served, min(place + (0 if place == start else ROLLOUT), stop))
-        if place > start:
-            served = waiting
         end = min(place + CUT_EVERY, stop)
         for batch in range(place, end, 500):
             learner.learn(*stream.learnable(batch, min(batch + 500, end)))
-        waiting = cut(learner, stream.sizes(end)[1])
-    measured.score(served, stop)
+        measured.score(served, min(end + ROLLOUT, stop))
+        served = cut(learner, stream.sizes(end)[1])
     return measured, seconds
 
 

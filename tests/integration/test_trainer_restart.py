@@ -35,7 +35,7 @@ from sluice_trainer.journal import Plan
 from sluice_trainer.trainer import Trainer
 
 DEADLINE_S = 60.0
-SEED, WARMUP, CHUNK, ROUNDS = 5, 400, 60, 4
+SEED, WARMUP, CHUNK, ROUNDS = 5, 400, 60, 3
 MODEL = {
     "apiVersion": "sluice.dev/v1alpha1",
     "kind": "RecommenderModel",

@@ -1,8 +1,8 @@
 """The local fleet: Faiss processes as pods, steered through files that the supervisor and the pods read.
 
 ``<home>/fleet/`` holds ``pods.json`` (written by the supervisor: what runs), ``canary.replicas`` (written
-by the controller: what should run) and ``<pod>.snapshots`` (written by the controller: what each should
-hold; it plays the part of the downward-API file).
+by the controller: what should run), ``<pod>.snapshots`` (written by the controller: what each should hold;
+it plays the part of the downward-API file) and ``epoch`` (the highest that has acted).
 """
 
 import os
@@ -13,6 +13,7 @@ import msgspec
 import structlog
 import urllib3
 
+from sluice.errors import StaleEpoch
 from sluice_operator.rollout.actions import GroupName
 from sluice_operator.rollout.observation import Fleet, Group, Pod
 
@@ -61,6 +62,14 @@ class Files:
         """Say how many canary processes should run."""
         replace(self.folder / "canary.replicas", str(replicas).encode())
 
+    def fence(self, epoch: int) -> None:
+        """Refuse an epoch below one that has acted before; raises :class:`StaleEpoch`."""
+        path = self.folder / "epoch"
+        newest = int(path.read_text()) if path.exists() else 0
+        if epoch < newest:
+            raise StaleEpoch(f"fleet epoch {epoch} was replaced by {newest}; decide anew")
+        replace(path, str(epoch).encode())
+
 
 class LocalFleet:
     """:class:`~sluice_operator.controller.FleetPort` over processes of this machine."""
@@ -80,6 +89,7 @@ class LocalFleet:
 
     def want(self, group: GroupName, snapshots: tuple[str, ...], epoch: int) -> None:
         """See :class:`~sluice_operator.controller.FleetPort`."""
+        self._files.fence(epoch)
         document = msgspec.json.encode(snapshots)
         for pod in self._files.pods():
             if pod.group is group:
@@ -87,6 +97,7 @@ class LocalFleet:
 
     def scale_canary(self, replicas: int, epoch: int) -> None:
         """See :class:`~sluice_operator.controller.FleetPort`."""
+        self._files.fence(epoch)
         if replicas != self._files.canary_replicas():
             self._files.set_canary_replicas(replicas)
 

@@ -147,7 +147,9 @@ def test_a_table_grows_its_memory_by_a_tenth_and_keeps_values_and_sums() -> None
 def test_a_row_that_comes_twice_gets_one_clipped_step() -> None:
     table = Table(2)
     table.grow(2, lambda start, stop: torch.zeros(stop - start, 2))
-    _, clipped = table.step(table.move(torch.tensor([1, 1]), torch.tensor([[30.0, 0.0], [40.0, 0.0]])), 0.1, 10.0)
+    _, clipped = table.step(
+        table.move(torch.tensor([1, 1]), torch.tensor([[30.0, 0.0], [40.0, 0.0]])), 0.1, 10.0
+    )
     assert clipped == 1
     assert table.squares[1].tolist() == pytest.approx([50.0])
     assert table.values[1].tolist() == pytest.approx([-0.1 * 2**0.5, 0.0])

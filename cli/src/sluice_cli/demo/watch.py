@@ -52,7 +52,7 @@ class Watcher:
         self.record, self._view, self._replayer = record, view, replayer
         self._rollout, self._catalog, self._store = rollout, catalog, store
         self._trainer_status = trainer_status
-        self._sabotage_pending = sabotages
+        self._sabotages, self._sabotaged = sabotages, list[str]()
         self._noted = self._clicked = 0
         self._first: str | None = None
         self._began = time.monotonic()
@@ -95,7 +95,7 @@ class Watcher:
         self._take_rollout(state)
         self._take_replay()
         self.record.points.append(self._point(state))
-        if self._sabotage_pending and self._time_for_sabotage(state):
+        if self._sabotages and self._time_for_sabotage(state):
             self._let_bad_candidate_in(state)
         self._view.update(self.record)
 
@@ -156,14 +156,21 @@ class Watcher:
         )
 
     def _time_for_sabotage(self, state: RolloutState) -> bool:
-        """Once a real candidate was promoted and nothing is rolling or waiting."""
-        return bool(self.record.promoted) and state.phase is Phase.STABLE and state.waiting is None
+        """Once a real candidate was promoted, between two rollouts; again if a newer cut came before it."""
+        tried = self._sabotaged[-1] if self._sabotaged else None
+        rolling_or_done = tried is not None and (
+            tried == state.candidate or state.aborted_reason(tried) is not None
+        )
+        self._sabotages = not rolling_or_done
+        waits = tried is not None and tried == self.record.snapshots[-1]
+        return bool(self.record.promoted) and state.phase is Phase.STABLE and self._sabotages and not waits
 
     def _let_bad_candidate_in(self, state: RolloutState) -> None:
         assert state.stable is not None
-        name = sabotage(self._store, self._catalog, state.stable, 1)
-        self._sabotage_pending = False
-        self.tell("Sabotage", f"{name}: {state.stable} with its item ids shuffled, let through on purpose")
+        number = len(self._sabotaged) + 1
+        self._sabotaged.append(sabotage(self._store, self._catalog, state.stable, number))
+        told = f"{self._sabotaged[-1]}: {state.stable} with its item ids shuffled, let through on purpose"
+        self.tell("Sabotage", told)
 
     def _say(self, told: Told) -> None:
         self.record.told.append(told)

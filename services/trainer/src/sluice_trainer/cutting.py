@@ -10,6 +10,7 @@ import numpy as np
 import sluice
 from sluice.catalog import Catalog, CatalogEntry
 from sluice.encoder import Query
+from sluice.errors import StorageUnavailable
 from sluice.snapshot import manifest, writer
 from sluice.snapshot.manifest import Manifest
 from sluice.snapshot.parts import VectorsPart, top
@@ -38,16 +39,22 @@ class Cutter:
     def cut(self, trainer: Trainer, now: float) -> str:
         """Cut what ``trainer`` knows now and return the snapshot's id; a replay finds it cut already.
 
-        Raises OSError when the store is full and :class:`~sluice.errors.StaleEpoch` when a newer trainer
-        has taken over.
+        Raises :class:`StorageUnavailable` when the store is full and :class:`~sluice.errors.StaleEpoch`
+        when a newer trainer has taken over.
         """
         name = snapshot_name(trainer)
         if self._catalog.get(name) is None:
-            directory = self._store / name
-            made = writer.write(directory, trainer.content(), _provenance(trainer, name, now), fidelity)
-            self._catalog.commit(_entry(directory, made, self._epoch))
+            self._write(name, trainer, now)
         trainer.was_cut(name, now)
         return name
+
+    def _write(self, name: str, trainer: Trainer, now: float) -> None:
+        directory = self._store / name
+        try:
+            made = writer.write(directory, trainer.content(), _provenance(trainer, name, now), fidelity)
+        except OSError as error:
+            raise StorageUnavailable(f"{name} cannot be written: {error.strerror}; free the store") from error
+        self._catalog.commit(_entry(directory, made, self._epoch))
 
     def sweep(self) -> None:
         """Delete what the rollout has released, files first."""

@@ -55,6 +55,8 @@ class Loop:
         self._warmup, self._checkpoint_s = warmup_events, checkpoint_s
         self._checkpointed = time.monotonic()
         self._heard_at = 0.0
+        self._unsent: list[EvidenceRow] = []
+        self._to_cut: float | None = None
         self._journal = self._recover()
 
     def _recover(self) -> Journal:
@@ -93,6 +95,7 @@ class Loop:
 
     def turn(self) -> bool:
         """Do one plan, if there is anything to learn; return whether there was."""
+        self._settle()
         plan, records = self._next_fit() if not self.trainer.position.fitted else self._next_batch()
         if plan is None:
             self._heartbeat()
@@ -152,12 +155,20 @@ class Loop:
 
     def _carry_out(self, plan: Plan, records: Sequence[StoredRecord]) -> None:
         contest = self._contenders.of(plan.routing)
-        evidence = self.trainer.apply(plan, records, contest)
-        if evidence:
-            self._evidence.append(evidence)
+        self._unsent += self.trainer.apply(plan, records, contest)
         if self.trainer.cut_due(plan.now):
+            self._to_cut = plan.now
+        self._settle()
+
+    def _settle(self) -> None:
+        """Write what the last plan gave; it stays due while a store is unavailable, and nothing goes on."""
+        if self._unsent:
+            self._evidence.append(self._unsent)
+            self._unsent = []
+        if self._to_cut is not None:
             started = time.monotonic()
-            name = self._cutter.cut(self.trainer, plan.now)
+            name = self._cutter.cut(self.trainer, self._to_cut)
+            self._to_cut = None
             took_ms = round(1000 * (time.monotonic() - started))
             _LOG.info("snapshot-cut", snapshot=name, took_ms=took_ms, **self.trainer.window.summary())
 
