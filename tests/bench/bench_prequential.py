@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sluice.snapshot import ids, parts
 from sluice.snapshot.content import UnitContent, VectorsContent
-from sluice_trainer.evaluation import rank
+from sluice_trainer.evaluation import MISS, rank
 from sluice_trainer.learners.covisitation import CoVisitation
 from sluice_trainer.learners.gmf import GMF
 from sluice_trainer.learners.protocol import Learner
@@ -100,7 +100,8 @@ COLUMNS = ("", "k", "evaluated", "recall", "popular", "ratio", "all", "lacked=mi
 
 
 def _rank(scores: NDArray[np.float32], item: int, seen: NDArray[np.intp]) -> int:
-    item = item if item < len(scores) else -1
+    if item >= len(scores):
+        return MISS
     seen = seen[seen < len(scores)]
     return int(rank(scores[None, :], np.array([item]), (np.zeros(len(seen), dtype=np.intp), seen))[0])
 
