@@ -99,6 +99,7 @@ def test_a_sound_model_file_is_ok_and_the_unsound_one_beside_it_is_told(tmp_path
 def test_wrong_input_is_one_sentence_and_exit_2(
     arguments: tuple[str, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SLUICE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
