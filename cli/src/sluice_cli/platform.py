@@ -22,6 +22,7 @@ from sluice_operator.rollout.actions import GroupName
 READY_S: Final = 60.0
 TICK_S: Final = 0.05
 MAX_CANARIES: Final = 2
+WARMUP_EVENTS: Final = 1_000
 _LOG = structlog.get_logger()
 
 
@@ -64,11 +65,14 @@ class Platform:
         self._thread.start()
         self.wait_ready()
 
-    def start_trainer(self) -> None:
-        """Start the trainer; it begins with what the log holds by then."""
-        status = {"SLUICE_STATUS_PORT": str(self.trainer_port)}
+    def start_trainer(self, warmup_events: int = WARMUP_EVENTS) -> None:
+        """Start the trainer; it begins with what the log holds once these are ``warmup_events``."""
+        environment = {
+            "SLUICE_STATUS_PORT": str(self.trainer_port),
+            "SLUICE_WARMUP_EVENTS": str(warmup_events),
+        }
         ready = f"http://127.0.0.1:{self.trainer_port}/healthz"
-        self._want(self._service("trainer", "sluice_trainer", environment=status, ready=ready))
+        self._want(self._service("trainer", "sluice_trainer", environment=environment, ready=ready))
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Wait until every wanted service is ready; raises :class:`ServiceFailed` naming the one that is not."""
