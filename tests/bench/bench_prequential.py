@@ -2,7 +2,7 @@
 
 GMF is scored as it is served: a snapshot is cut every 3,000 events and serves from 2,000 events after its
 cut (rollout), the first one at once. Popularity is live: it counts every event the moment it came.
-CoVisitation runs over the whole stream, learned and cut every 50 events.
+CoVisitation runs over the whole stream, learned and cut every 100 events.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from sluice_trainer.learners.covisitation import CoVisitation
 from sluice_trainer.learners.gmf import GMF
 from sluice_trainer.learners.protocol import Learner
 
-CUT_EVERY, ROLLOUT, LIVE_EVERY = 3000, 2000, 50
+CUT_EVERY, ROLLOUT, LIVE_EVERY = 3000, 2000, 100
 
 
 class Served(NamedTuple):
@@ -123,7 +123,7 @@ def as_served(stream: streams.Stream, learner: Learner, stop: int) -> tuple[Preq
 
 
 def live(stream: streams.Stream, learner: Learner, stop: int) -> tuple[Prequential, float]:
-    """Run the whole stream, learning and cutting every 50 events."""
+    """Run the whole stream, learning and cutting every 100 events."""
     measured, seconds = Prequential(stream, 0), 0.0
     learner.fit(*stream.learnable(0, 0))
     for place in range(0, stop, LIVE_EVERY):
@@ -144,7 +144,17 @@ def main() -> None:
     report.header(report.command())
     small, hundred = streams.movielens_latest_small(), streams.movielens_100k()
     runs: list[tuple[str, int, streams.Stream, Learner, Callable[..., tuple[Prequential, float]], float]] = [
-        ("GMF, last 30 % of ml-latest-small", 20, small, GMF.from_parameters({}, 1), as_served, 0.8),
+        *(
+            (
+                f"GMF, last 30 % of ml-latest-small, seed {n}",
+                20,
+                small,
+                GMF.from_parameters({}, n),
+                as_served,
+                0.8,
+            )
+            for n in ((1,) if quick else (1, 2, 3))
+        ),
         ("CoVisitation, ml-100k", 10, hundred, CoVisitation.from_parameters({}, 1), live, 0.2),
         ("CoVisitation, ml-latest-small", 20, small, CoVisitation.from_parameters({}, 1), live, 0.2),
     ]

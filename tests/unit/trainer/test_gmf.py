@@ -90,6 +90,15 @@ def test_softplus_stays_finite_and_exact_far_out() -> None:
     torch.testing.assert_close(gmf_model.softplus(x), torch.nn.functional.softplus(x))
 
 
+def test_items_without_events_start_among_the_rare_ones_not_above_most() -> None:
+    learner = GMF(SMALL, 1)
+    learner.fit(two_tastes(), USERS, ITEMS + 10)
+    learner.learn(two_tastes(0), USERS, ITEMS + 20)
+    items = np.arange(ITEMS + 20)
+    scores = learner.scores(np.arange(USERS), np.tile(items, (USERS, 1))).mean(axis=0)
+    assert scores[ITEMS:].max() < np.median(scores[:ITEMS]) + 0.5
+
+
 def test_h_is_frozen_while_learning_on() -> None:
     learner = trained()
     before = learner.model.h.clone()

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.encoder import Matrix
 from sluice_trainer.learners.protocol import Interactions, NonFiniteLoss
 
 
@@ -13,9 +14,9 @@ def name_of(batch: Interactions) -> str:
     return f"batch of {len(batch.keys)} events with keys {batch.keys.min()}..{batch.keys.max()}"
 
 
-def refuse_bad_weights(batch: Interactions) -> None:
-    """Raise :class:`NonFiniteLoss` if a weight is not finite or below 0; it would outlive its batch."""
-    for weights in (batch.weights, batch.recent_weights):
+def refuse_bad_weights(batch: Interactions, *columns: Matrix) -> None:
+    """Raise :class:`NonFiniteLoss` if a weight in ``columns`` is below 0 or not finite: it would stay."""
+    for weights in columns:
         if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):  # nan compares false
             raise NonFiniteLoss(
                 f"{name_of(batch)} holds weights that are negative or not finite; check the events' values"

@@ -37,7 +37,7 @@ class CoVisitationParameters(
     """
 
     decay: Annotated[float, Meta(gt=0, le=1)] = 0.97
-    query_decay: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    query_decay: Annotated[float, Meta(gt=0, le=1)] = 0.9
     smoothing: Annotated[float, Meta(ge=0, le=10_000)] = 5.0
     neighbours: Annotated[int, Meta(ge=1, le=2000)] = 200
     capacity: Annotated[int, Meta(ge=1, le=100_000)] = 2000
@@ -104,13 +104,13 @@ class CoVisitation:
 
     def fit(self, history: Interactions, users: int, items: int) -> TrainStats:
         """Count all history from zero."""
-        refuse_bad_weights(history)
+        refuse_bad_weights(history, history.weights, history.recent_weights)
         self.pairs, self.counts = PairTable(self.parameters.capacity), np.zeros(items, dtype=np.float64)
         return self.learn(history, users, items)
 
     def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Pair each event's item with the user's recent items, in both directions."""
-        refuse_bad_weights(batch)
+        refuse_bad_weights(batch, batch.weights, batch.recent_weights)
         self.counts = np.append(self.counts, np.zeros(max(0, items - len(self.counts))))
         np.add.at(self.counts, batch.items, batch.weights.astype(np.float64) ** 2)
         for start in range(0, len(batch.items), _CHUNK):

@@ -69,7 +69,7 @@ class GMF:
 
     def fit(self, history: Interactions, users: int, items: int) -> TrainStats:
         """Train from scratch; the loss is the last epoch's. Raises :class:`NonFiniteLoss`, state as before."""
-        refuse_bad_weights(history)
+        refuse_bad_weights(history, history.weights)
         made = GMF(self.parameters, self.seed)
         made._grow(users, items)
         made._count(history, 1)
@@ -77,7 +77,7 @@ class GMF:
         loss = float("nan")
         for epoch in range(self.parameters.epochs):
             loss = made._epoch(history, liked, epoch)
-        made.model.newcomers = made._newcomers()
+        made.model.welcome(made._newcomers())
         self.model, self.counts, self.sampler = made.model, made.counts, None
         return TrainStats(events=len(history.items), loss=loss)
 
@@ -96,7 +96,7 @@ class GMF:
 
     def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Learn on with h frozen, in micro-batches of 2,048 in the given order."""
-        refuse_bad_weights(batch)
+        refuse_bad_weights(batch, batch.weights)
         sizes, steps = (self.model.users.size, self.model.items.size), list[list[Undo]]()
         self._grow(users, items)
         self._count(batch, 1)
@@ -145,7 +145,8 @@ class GMF:
         user, item = self.model.newcomers
         self.model.users.grow(users, self._fresh(_USERS, user))
         self.model.items.grow(items, self._fresh(_ITEMS, item))
-        self.counts = np.append(self.counts, np.zeros(max(0, items - len(self.counts)), dtype=np.int64))
+        if items > len(self.counts):
+            self.counts = np.append(self.counts, np.zeros(items - len(self.counts), dtype=np.int64))
 
     def _fresh(self, stream: int, start: torch.Tensor) -> "_Fresh":
         return _Fresh(self.seed + stream, start, self.parameters.scale)

@@ -70,13 +70,10 @@ def sampled(p: Tensor, q: Tensor, n: Tensor, h: Tensor, weights: Tensor, kept: T
     share = weights[:, None] * kept  # (B, k)
     push = share * torch.sigmoid(y)  # (B, k)
     products = positive.products + torch.bmm(push[:, None, :], n)[:, 0]  # (B, d)
-    return Gradients(
-        positive.loss + (share * softplus(y)).sum(),
-        products * h,
-        torch.cat([positive.items, (push[:, :, None] * ph[:, None, :]).flatten(0, 1)]),
-        p,
-        products,
-    )
+    items = torch.empty(len(q) + n.shape[0] * n.shape[1], q.shape[1])  # filled in place: it is large
+    items[: len(q)] = positive.items
+    torch.mul(push[:, :, None], ph[:, None, :], out=items[len(q) :].view_as(n))
+    return Gradients(positive.loss + (share * softplus(y)).sum(), products * h, items, p, products)
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -124,7 +121,13 @@ class GMFModel:
     def step_h(self, gradient: Tensor, rate: float) -> None:
         """Take one Adagrad step on h."""
         self.h_squares += gradient * gradient
-        self.h -= rate * gradient / (self.h_squares.sqrt() + EPSILON)
+        self.h -= rate * gradient / (self.h_squares + EPSILON).sqrt()
+
+    def welcome(self, newcomers: Tensor) -> None:
+        """Set where new rows start, ``(2, d)``, and move there the rows that no event has touched yet."""
+        self.newcomers = newcomers
+        for table, start in zip((self.users, self.items), newcomers, strict=True):
+            table.values[: table.size] += start * (table.squares[: table.size] == 0)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return item vectors ``q·√|h| (m, d)`` and the mean user ``sign(h)·√|h|·p (d,)``; new memory.

@@ -33,13 +33,13 @@ class Popular:
 
     def fit(self, history: Interactions, users: int, items: int) -> TrainStats:
         """Count all history from zero."""
-        refuse_bad_weights(history)
+        refuse_bad_weights(history, history.weights)
         self.counts = np.zeros(items, dtype=np.float64)
         return self.learn(history, users, items)
 
     def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Add the batch's weights to its items' counts."""
-        refuse_bad_weights(batch)
+        refuse_bad_weights(batch, batch.weights)
         self.counts = np.append(self.counts, np.zeros(max(0, items - len(self.counts))))
         np.add.at(self.counts, batch.items, batch.weights.astype(np.float64))
         return TrainStats(events=len(batch.items))

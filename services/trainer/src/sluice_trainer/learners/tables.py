@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-EPSILON: Final = 1e-6
-"""Keeps Adagrad's step finite where a gradient is 0."""
+EPSILON: Final = 1e-12
+"""Added to Adagrad's sum of squares, so that a step stays finite where every gradient was 0."""
 
 
 class Move(NamedTuple):
@@ -69,14 +69,15 @@ class Table:
         however often it came. Returns what undoes the step and how many rows were clipped.
         """
         rows, total, length = move
-        clipped = int((length > clip).sum())
-        if clipped:
-            total = total * torch.clamp(clip / (length + EPSILON), max=1.0)
+        clipped = 0
+        if length.numel() and float(length.max()) > clip:
+            clipped = int((length > clip).sum())
+            total = total * torch.clamp(clip / length, max=1.0)
             length = length.clamp(max=clip)
         before = Undo(rows, self.take(rows), self.squares.index_select(0, rows))
-        squares = before.squares + length.square() / total.shape[1]
+        squares = torch.addcmul(before.squares, length, length, value=1.0 / total.shape[1])
         self.squares.index_copy_(0, rows, squares)
-        scale = squares.sqrt().add_(EPSILON).reciprocal_()
+        scale = squares.add_(EPSILON).rsqrt_()
         self.values.index_copy_(0, rows, torch.addcmul(before.values, total, scale, value=-rate))
         return before, clipped
 
