@@ -64,6 +64,7 @@ format: $(STAMP) ## bring the sources into the form that lint asks for
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## every benchmark, one after another
+	export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
 	for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 # Versions stay as locked unless asked for: make lock UPGRADE=--upgrade. Each deployable gets dev.txt's versions.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sluice_cli.commands.local import DEFAULT_HOME, HomeOption, dataset_names
-from sluice_cli.commands.shell import quiet_logs
+from sluice_cli.commands.shell import interrupt_on_sigterm, quiet_logs
 from sluice_cli.demo.options import DEFAULT_DATASET, DEFAULT_PORT, DemoAlgorithm, DemoOptions, check
 
 PortOption = Annotated[
@@ -85,6 +85,7 @@ def demo(
     from sluice_cli.demo.run import run
 
     quiet_logs("error")  # the view tells the rest
+    interrupt_on_sigterm()
     run(options)
 
 
@@ -103,4 +104,5 @@ def up(
     from sluice_cli import platform
 
     quiet_logs()
+    interrupt_on_sigterm()
     platform.up(file, home, port)

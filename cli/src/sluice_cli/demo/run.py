@@ -57,10 +57,11 @@ def run(options: DemoOptions) -> None:
         model, model_file = _model(options, home)
         platform = Platform(home, model_file, options.port)
         try:
-            record = _Demo(options, dataset, note, model, platform, began).run(console)
+            demo = _Demo(options, dataset, note, model, platform, began)
+            record = demo.run(console)
             last = dataset.interactions[-1]
             _report(record, options, console, Example(last.user_id, last.item_id))
-            if not options.once:
+            if not options.once and not demo.stopped:
                 _serve_on(console)
         finally:
             platform.stop()
