@@ -61,7 +61,11 @@ def run(options: DemoOptions) -> None:
             record = demo.run(console)
             last = dataset.interactions[-1]
             _report(record, options, console, Example(last.user_id, last.item_id))
-            if not options.once and not demo.stopped:
+            if options.once or demo.stopped:
+                console.print(
+                    "The platform stops now; without --once it serves on, and the lines above answer."
+                )
+            else:
                 _serve_on(console)
         finally:
             platform.stop()
