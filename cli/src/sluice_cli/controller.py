@@ -39,9 +39,13 @@ class VerifiedEntries:
         self._known: dict[str, bool] = {}
 
     def __call__(self, entry: CatalogEntry) -> bool:
-        """Return whether a snapshot is sound."""
+        """Return whether a snapshot is sound; one that cannot be read now is asked for again."""
         if entry.id not in self._known:
-            self._known[entry.id] = self._check(entry)
+            try:
+                self._known[entry.id] = self._check(entry)
+            except StorageUnavailable as error:
+                _LOG.warning("snapshot-unreadable", snapshot=entry.id, reason=str(error))
+                return False
         return self._known[entry.id]
 
     def _check(self, entry: CatalogEntry) -> bool:

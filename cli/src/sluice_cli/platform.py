@@ -4,6 +4,7 @@ The supervisor plays the kubelet: it starts what should run, restarts what fell 
 group to what the controller asks for. It decides nothing about snapshots.
 """
 
+import random
 import socket
 import threading
 import time
@@ -13,9 +14,10 @@ from typing import Final
 import structlog
 
 from sluice import models
+from sluice.embedded.home import lock
 from sluice.errors import InvalidSetting
 from sluice_cli.fleet import Files, LocalPod
-from sluice_cli.processes import Service, ServiceProcess
+from sluice_cli.processes import Service, ServiceFailed, ServiceProcess
 from sluice_operator.rollout.actions import GroupName
 
 READY_S: Final = 60.0
@@ -38,6 +40,7 @@ class Platform:
         self._faiss_ports = {f"{GroupName.STABLE}-0": _free_port()} | {
             f"{GroupName.CANARY}-{number}": _free_port() for number in range(MAX_CANARIES)
         }
+        self._lock = lock(self.home)
         self._files = Files(self.home)
         self._files.set_canary_replicas(0)
         self._wanted: dict[str, Service] = {}
@@ -78,6 +81,10 @@ class Platform:
         deadline = time.monotonic() + timeout_s
         for name in list(self._wanted):
             while name not in self._running:
+                if time.monotonic() > deadline:
+                    raise ServiceFailed(
+                        f"{name} was not started within {timeout_s:.0f} s; see the errors above"
+                    )
                 time.sleep(TICK_S)
             self._running[name].wait_ready(deadline)
 
@@ -86,10 +93,11 @@ class Platform:
         return {name: process.pid for name, process in self._running.items()}
 
     def stop(self) -> None:
-        """Stop everything, the API first."""
+        """Stop everything."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._lock.close()
 
     def _want(self, service: Service) -> None:
         self._wanted[service.name] = service
@@ -98,7 +106,10 @@ class Platform:
         # All children are started by this thread: its end is what ends them if everything else fails.
         try:
             while not self._stopping.wait(TICK_S):
-                self._reconcile()
+                try:
+                    self._reconcile()
+                except OSError as error:  # a full disk, say: what runs goes on running
+                    _LOG.error("supervisor-pass-failed", reason=str(error))
         finally:
             for process in reversed(self._running.values()):
                 process.terminate()
@@ -186,9 +197,12 @@ def check_free(port: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port below the range that outgoing connections take, so that it is still free later."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def up(model_file: Path, home: Path, port: int) -> None:

@@ -50,11 +50,14 @@ class ServiceProcess:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start it; call from the main thread, whose death is what ends the child."""
+        """Start it; the end of the calling thread ends the child too (on Linux)."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sluice_cli.child", self.service.module, *self.service.arguments],
+                [
+                    *(sys.executable, "-m", "sluice_cli.child", str(os.getpid())),
+                    *(self.service.module, *self.service.arguments),
+                ],
                 env=_environment(self.service.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

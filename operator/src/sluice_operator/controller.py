@@ -100,6 +100,8 @@ class Controller:
         after, actions = step(self.spec, state, self._observe(state), now)
         if after != state:
             self._status.write(after, version)
+        if after.rollout != state.rollout:
+            self._evidence.purge({after.rollout, state.rollout})
         for action in actions:
             self._attempt(action, after.epoch, now)
         return after

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sluice.embedded.home import lock
 from sluice_cli.main import app
 
 MODEL = """
@@ -102,3 +103,24 @@ def test_evaluate_leaves_a_home_in_use_alone(model: Path, events: Path, tmp_path
     code, _, err = run("evaluate", "-f", model, "--events", events, "--home", tmp_path / "home")
     assert code == 2
     assert "give --home an empty folder" in err
+
+
+def test_a_relative_home_works_and_refused_rows_are_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("u1:a\nnothing\nu1:b\nu2:a\n")
+    code, out, err = run("train", "-f", model, "--events", "own.txt", "--home", "here")
+    assert code == 0
+    assert "3 interactions" in out
+    assert "1 rows refused, the first at line 2" in err
+    assert run("snapshots", "verify", "--home", "here")[0] == 0
+
+
+def test_a_home_that_a_platform_holds_is_refused(model: Path, events: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with lock(home):
+        code, _, err = run("train", "-f", model, "--events", events, "--home", home)
+    assert code == 2
+    assert "is in use by another process; stop it or choose another --home" in err
+    assert run("train", "-f", model, "--events", events, "--limit", 600, "--home", home)[0] == 0

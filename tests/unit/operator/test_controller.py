@@ -85,6 +85,9 @@ class AskedEvidence:
         self.asked.append((rollout, weight))
         return EvidenceTotals()
 
+    def purge(self, keep):
+        assert all(isinstance(rollout, str) for rollout in keep)
+
 
 class RecordingRouting:
     def __init__(self, log: list) -> None:

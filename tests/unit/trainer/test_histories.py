@@ -64,6 +64,7 @@ def test_seen_items_are_those_before_each_event_also_within_a_batch(work, merge_
 
 def test_many_pairs_are_merged_and_still_known():
     seen, chance = SeenItems(), np.random.default_rng(1)
+    seen.TAIL = 4096
     expected: set[tuple[int, int]] = set()
     for _ in range(40):
         users, items = (

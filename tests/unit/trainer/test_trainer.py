@@ -244,8 +244,9 @@ def test_the_position_counts_every_record_once():
     trainer.apply(*stream.plan(batch), (None, None))
     trainer.apply(*stream.plan([repeated]), (None, None))
     position = trainer.position
-    assert (position.interactions, position.duplicates, position.rejected) == (304, 2, 2)
-    assert position.interactions + position.duplicates + position.rejected == stream.offset
+    counted = (position.interactions, position.duplicates, position.rejected, position.forgets)
+    assert counted == (303, 2, 2, 1)
+    assert sum(counted) == stream.offset
     assert (position.offsets, position.began, position.sequence) == ({0: stream.offset}, {0: 0}, 3)
 
 
@@ -265,7 +266,7 @@ def test_a_first_training_never_sees_what_a_forget_in_it_voids():
     trainer = fitted(Stream(), events=events)
     assert trainer.users.identifiers() == ["u2"]
     assert trainer.items.identifiers() == ["i2", "i3"]
-    assert trainer.position.interactions == 4
+    assert (trainer.position.interactions, trainer.position.forgets) == (3, 1)
 
 
 def test_a_batch_that_the_learner_refuses_costs_that_batch_alone(monkeypatch):

@@ -137,6 +137,14 @@ def _show(found: "Evaluation") -> None:
 
 
 def _load(events: Path | None, dataset: str | None, limit: int | None) -> "Dataset":
+    """Return the data; rows that were refused are told on stderr, they are not learned."""
+    data = _read(events, dataset, limit)
+    if data.bad_rows:
+        typer.echo(f"{len(data.bad_rows)} rows refused, the first at {data.bad_rows[0]}", err=True)
+    return data
+
+
+def _read(events: Path | None, dataset: str | None, limit: int | None) -> "Dataset":
     from sluice_cli import datasets
 
     if (events is None) == (dataset is None):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from sluice.catalog import CatalogEntry
-from sluice.embedded.home import Home
+from sluice.embedded.home import Home, lock
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
 from sluice.errors import StorageUnavailable
 from sluice.events import NewRecord
@@ -43,11 +43,13 @@ class OfflineLoop:
         self._loop: Loop | None = None
 
     def __enter__(self) -> Self:
+        self._held = lock(self._home.folder)  # a running platform holds it
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None:
             self._loop.close()  # the loop of a process ends with it, this one does not
+        self._held.close()
 
     def start(self, history: Sequence[Interaction], items: Sequence[Item]) -> None:
         """Append ``history``, then learn all that the log holds: one fit if the trainer is new, which is cut."""

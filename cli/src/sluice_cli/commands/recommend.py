@@ -13,7 +13,7 @@ TIMEOUT_S = 10.0
 
 def recommend(
     user: Annotated[str, typer.Argument(help="Id of a user.")],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="How many items.")] = 10,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=100, help="How many items.")] = 10,
     url: Annotated[str, typer.Option("--url", help="Where the API answers.")] = "http://127.0.0.1:8080",
     as_json: JsonOption = False,
 ) -> None:

@@ -103,15 +103,27 @@ class Replayer:
         posted = time.perf_counter()
         if before.strategy != "personalized" or before.snapshot is None:
             return
+        after = self._changed(clicked, before, posted)
+        if after is not None:
+            self._note(clicked, before, after, 1000 * (time.perf_counter() - posted))
+
+    def _changed(
+        self, clicked: Interaction, before: Recommendations, posted: float
+    ) -> Recommendations | None:
+        """Return the answer whose top differs from ``before``, without the clicked item, or the last one asked.
+
+        None if it cannot be said: another snapshot answers now, or the click moved scores but no item.
+        """
         old = _without(before, clicked.item_id)
-        while time.perf_counter() - posted < PROBE_TIMEOUT_S:
+        while True:
             after = self._client.recommendations(clicked.user_id)
-            if after.snapshot != before.snapshot:
-                return  # another snapshot answers: not the click's doing
             new = _without(after, clicked.item_id)
+            if after.snapshot != before.snapshot:
+                return None
+            if _ids(new)[: len(old)] != _ids(old)[: len(new)] or _late(posted):
+                return after
             if new[: len(old)] != old[: len(new)]:
-                break
-        self._note(clicked, before, after, 1000 * (time.perf_counter() - posted))
+                return None
 
     def _settled(self, user_id: str) -> Recommendations:
         """Return the user's answer once it has not changed for a while: earlier clicks have arrived."""
@@ -140,3 +152,11 @@ class Replayer:
 def _without(answer: Recommendations, item_id: str) -> list[tuple[str, float]]:
     """Return what is recommended, with scores, except for the clicked item, whose exclusion does not count."""
     return [(item.item_id, round(item.score, 6)) for item in answer.items if item.item_id != item_id]
+
+
+def _ids(scored: list[tuple[str, float]]) -> list[str]:
+    return [item_id for item_id, _ in scored]
+
+
+def _late(posted: float) -> bool:
+    return time.perf_counter() - posted >= PROBE_TIMEOUT_S

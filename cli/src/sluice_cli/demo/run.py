@@ -34,6 +34,8 @@ HISTORY_SHARE: Final = 0.7
 TRAINING_S: Final = 120.0
 CATCH_UP_S: Final = 60.0
 ROUTED_S: Final = 2.0
+LEAST_EVENTS: Final = 10
+STOPPING: Final = "The platform stops now; without --once it serves on, and the lines above answer."
 DEFAULT_LIMITS: Final = {"ader-yoochoose": 60_000}
 """The larger sets, cut so that a run takes minutes."""
 
@@ -51,8 +53,11 @@ def run(options: DemoOptions) -> None:
         options.source, datasets.default_directory(), datasets.Options(limit=limit)
     )
     console.print(note, markup=False)
-    if not dataset.interactions:
-        raise DemoFailed(f"{dataset.name} holds no interactions; choose another --dataset or --events")
+    if len(dataset.interactions) < LEAST_EVENTS:
+        raise InvalidSetting(
+            f"{dataset.name} holds {len(dataset.interactions)} interactions, the demo needs at least"
+            f" {LEAST_EVENTS}; choose another --dataset, --events or --limit"
+        )
     with _home(options.home) as home:
         model, model_file = _model(options, home)
         platform = Platform(home, model_file, options.port)
@@ -61,10 +66,10 @@ def run(options: DemoOptions) -> None:
             record = demo.run(console)
             last = dataset.interactions[-1]
             _report(record, options, console, Example(last.user_id, last.item_id))
-            if options.once or demo.stopped:
-                console.print(
-                    "The platform stops now; without --once it serves on, and the lines above answer."
-                )
+            if demo.stopped:
+                console.print("Stopped early; the platform ends too.")
+            elif options.once:
+                console.print(STOPPING)
             else:
                 _serve_on(console)
         finally:
@@ -133,9 +138,9 @@ class _Demo:
         self._stage("streaming")
         self.replayer.run(self.dataset.interactions[self.history :])
         self._stage("catching up")
-        _until(
-            lambda: watcher.status.lag == 0, CATCH_UP_S, lambda: "the trainer did not catch up; see its log"
-        )
+        posted = self.history + self.replayer.streamed
+        late = "the trainer did not catch up; see its log"
+        _until(lambda: watcher.status.taken >= posted, CATCH_UP_S, lambda: late)
         self._stage("serving")
 
     def _await_first_answer(self) -> None:

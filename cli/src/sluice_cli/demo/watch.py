@@ -11,7 +11,6 @@ import structlog
 import urllib3
 
 from sluice.catalog import Catalog, CatalogEntry
-from sluice.errors import SluiceError
 from sluice_cli.demo.record import Point, Record, Told
 from sluice_cli.demo.replay import Replayer
 from sluice_cli.demo.sabotage import sabotage
@@ -30,8 +29,15 @@ class TrainerStatus(msgspec.Struct, frozen=True):
 
     fitted: bool = False
     interactions: int = 0
+    duplicates: int = 0
+    rejected: int = 0
     lag: int = 0
     quality: dict[str, float] = {}
+
+    @property
+    def taken(self) -> int:
+        """How many records it has read."""
+        return self.interactions + self.duplicates + self.rejected
 
 
 class Watcher:
@@ -84,8 +90,8 @@ class Watcher:
         while not self._stopping.wait(INTERVAL_S):
             try:
                 self._look()
-            except SluiceError as error:
-                _LOG.warning("look-failed", reason=str(error))
+            except Exception as error:  # the run goes on; the next look may succeed
+                _LOG.warning("look-failed", exc_info=error)
 
     def _look(self) -> None:
         _, state = self._rollout.read()

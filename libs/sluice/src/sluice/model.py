@@ -5,7 +5,6 @@ and of what the services read. Decimals are strings and percents integers, so th
 YAML and JSON tool unchanged.
 """
 
-from datetime import timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Final
@@ -206,11 +205,6 @@ def seconds(duration: str) -> float:
     """Return a duration such as ``500ms``, ``90s``, ``10m`` or ``2h`` in seconds."""
     digits = duration.rstrip("smh")
     return int(digits) * _UNITS[duration[len(digits) :]]
-
-
-def as_timedelta(duration: str) -> timedelta:
-    """Return a duration as a timedelta."""
-    return timedelta(seconds=seconds(duration))
 
 
 def spec_hash(spec: ModelSpec) -> str:

@@ -82,7 +82,9 @@ def check_id(value: object, field: str) -> str:
         size = len(value.encode())
     except UnicodeEncodeError as error:
         raise InvalidRecord("bad-id", f"{field} must be valid UTF-8; remove the lone surrogate") from error
-    if not 1 <= size <= MAX_ID_BYTES:
+    if not value:
+        raise InvalidRecord("bad-id", f"{field} is empty; give 1 to {MAX_ID_BYTES} bytes of UTF-8")
+    if size > MAX_ID_BYTES:
         raise InvalidRecord(
             "bad-id", f"{field} must be 1 to {MAX_ID_BYTES} bytes of UTF-8, not {size}; shorten it"
         )

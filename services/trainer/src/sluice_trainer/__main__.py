@@ -10,7 +10,7 @@ import structlog
 from msgspec import Meta
 
 from sluice import logs, models, settings
-from sluice.embedded.home import Home
+from sluice.embedded.home import Home, lock
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
 from sluice.errors import SluiceError
 from sluice.topics import topics_of
@@ -68,10 +68,12 @@ def run(configured: TrainerSettings) -> None:
     def describe() -> dict[str, Any]:
         return status.describe(trainer, lag())
 
+    folder = home.trainer(model.key) / trainer.position.spec_hash
+    held = lock(folder)
     status.serve(configured.status_port, describe)
     loop = Loop(
         trainer,
-        folder=home.trainer(model.key) / trainer.position.spec_hash,
+        folder=folder,
         store=home.snapshots(model.key),
         log=log,
         catalog=EmbeddedCatalog(database),
@@ -82,6 +84,7 @@ def run(configured: TrainerSettings) -> None:
     )
     structlog.get_logger().info("started", model=model.key, algorithm=model.spec.algorithm.type)
     loop.run(stopping)
+    held.close()
 
 
 if __name__ == "__main__":

@@ -62,3 +62,9 @@ def decode(records: Sequence[StoredRecord], duplicates: Duplicates) -> Batch:
             continue
         events.append(Event(record.partition.number << _OFFSET_BITS | record.offset, event))
     return Batch(events, repeated, rejected)
+
+
+def interactions_in(records: Sequence[StoredRecord]) -> int:
+    """Return how many interactions ``records`` hold once duplicates, forgets and the unreadable are left out."""
+    events = decode(records, Duplicates()).events
+    return sum(isinstance(each.event, Interaction) for each in events)

@@ -29,7 +29,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a trainer is. ``offsets`` are the next to learn, by partition number.
 
     ``cut_*`` describe the last snapshot; ``interactions`` counts accepted ones, ``duplicates`` and
-    ``rejected`` those passed over. ``began`` holds the first offset learned per partition.
+    ``rejected`` those passed over; with ``forgets`` they are all records read. ``began`` holds the first
+    offset learned per partition.
     """
 
     spec_hash: str
@@ -40,6 +41,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     interactions: int = 0
     duplicates: int = 0
     rejected: int = 0
+    forgets: int = 0
     cut_interactions: int = 0
     cut_at: float = 0.0
     cut_snapshot: str | None = None

@@ -1,16 +1,16 @@
 """The snapshots that a trainer evaluates: opened from the store, with their rows by trainer row."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from sluice.encoder import Rows
-from sluice.errors import SnapshotRefused
+from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.routing import Routing
 from sluice.snapshot.unit import Unit
 from sluice.snapshot.verify import verify
+from sluice_trainer.vocabulary import Vocabulary
 
 _LOG = structlog.get_logger()
 
@@ -22,9 +22,9 @@ class Contender:
         self.unit = unit
         self.rows: Rows = np.empty(0, dtype=np.int32)
 
-    def extend(self, identifiers: Sequence[str]) -> None:
+    def extend(self, items: Vocabulary) -> None:
         """Map the items that joined the vocabulary since last time."""
-        late = self.unit.items.ids.rows_of(identifiers[len(self.rows) :])
+        late = self.unit.items.ids.rows_of(items.since(len(self.rows)))
         self.rows = np.concatenate([self.rows, late])
 
 
@@ -50,6 +50,9 @@ class Contenders:
             try:
                 verify(self._store / snapshot)
                 self._open[snapshot] = Contender(Unit.open(self._store / snapshot, with_index=False))
+            except StorageUnavailable as error:  # for now only
+                _LOG.warning("snapshot-unreadable", snapshot=snapshot, reason=str(error))
+                return None
             except SnapshotRefused as error:
                 self._refused.add(snapshot)
                 _LOG.error("snapshot-refused", snapshot=snapshot, reason=str(error))

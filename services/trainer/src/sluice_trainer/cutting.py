@@ -30,9 +30,12 @@ class Cutter:
         self._clear_garbage()
 
     def _clear_garbage(self) -> None:
-        """Delete directories that never got an entry: an earlier trainer died between the two."""
+        """Delete directories that never got an entry: an earlier trainer died between the two.
+
+        An empty catalog beside a filled store is a lost catalog, not garbage: nothing is deleted then.
+        """
         entered = {entry.id for entry in self._catalog.entries()}
-        for directory in self._store.iterdir() if self._store.exists() else ():
+        for directory in self._store.iterdir() if entered and self._store.exists() else ():
             if directory.name not in entered:
                 shutil.rmtree(directory, ignore_errors=True)
 

@@ -86,11 +86,13 @@ class _Blocks(NamedTuple):
 
 
 class SeenItems:
-    """Which user has seen which item: sorted 64-bit keys (user, item), new ones in a small unsorted tail.
+    """Which user has seen which item: 64-bit keys (user, item), sorted; the newest in a small run of their own.
 
-    Eight bytes a pair; the tail is merged when it exceeds a sixteenth of the whole, so adding is linear
-    over time.
+    Eight bytes a pair. The small run joins the large one when it exceeds ``TAIL``, so a batch costs its own
+    size, the tail's, and a share of one copy of the whole.
     """
+
+    TAIL: Final = 65_536
 
     def __init__(self) -> None:
         self._sorted: Keys = np.empty(0, dtype=np.int64)
@@ -101,38 +103,19 @@ class SeenItems:
         keys = _keys(users, items)
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         repeated = first[inverse] != np.arange(len(keys))
-        seen: NDArray[np.bool_] = repeated | self._contains(keys)
-        self._tail = np.concatenate([self._tail, keys[~seen]])
-        if len(self._tail) > max(4096, len(self._sorted) // 16):
+        seen: NDArray[np.bool_] = repeated | _holds(self._sorted, keys) | _holds(self._tail, keys)
+        self._tail = _merged(self._tail, keys[~seen])
+        if len(self._tail) > self.TAIL:
             self._merge()
         return seen
 
-    def _contains(self, keys: Keys) -> NDArray[np.bool_]:
-        places = np.searchsorted(self._sorted, keys)
-        places[places == len(self._sorted)] = 0
-        known = np.zeros(len(keys), dtype=np.bool_)
-        if len(self._sorted):
-            known = self._sorted[places] == keys
-        known |= np.isin(keys, self._tail)
-        return known
-
     def _merge(self) -> None:
-        self._sorted = np.sort(np.concatenate([self._sorted, self._tail]), kind="stable")
-        self._tail = np.empty(0, dtype=np.int64)
+        self._sorted, self._tail = _merged(self._sorted, self._tail), self._tail[:0]
 
     def of(self, users: Rows) -> tuple[NDArray[np.intp], Rows]:
         """Return (position in ``users``, item) for every pair on record, each once, in no particular order."""
-        wide = users.astype(np.int64)
-        starts = np.searchsorted(self._sorted, wide << _USER_BITS)
-        counts = np.searchsorted(self._sorted, (wide + 1) << _USER_BITS) - starts
-        positions = np.repeat(np.arange(len(users)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        items = self._sorted[np.repeat(starts, counts) + within] & 0xFFFFFFFF
-        late_positions, late = np.nonzero((self._tail >> _USER_BITS)[None, :] == wide[:, None])
-        return (
-            np.concatenate([positions, late_positions]),
-            np.concatenate([items, self._tail[late] & 0xFFFFFFFF]).astype(np.int32),
-        )
+        positions, items = zip(*(_of(run, users) for run in (self._sorted, self._tail)), strict=True)
+        return np.concatenate(positions), np.concatenate(items)
 
     def forget(self, user: int) -> None:
         """Drop one user's pairs."""
@@ -146,6 +129,27 @@ class SeenItems:
     def restore(self, state: State) -> None:
         """Take a checkpoint's arrays over."""
         self._sorted, self._tail = state["sorted"].astype(np.int64), state["tail"].astype(np.int64)
+
+
+def _holds(run: Keys, keys: Keys) -> NDArray[np.bool_]:
+    if not len(run):
+        return np.zeros(len(keys), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(run, keys), len(run) - 1)
+    held: NDArray[np.bool_] = run[places] == keys
+    return held
+
+
+def _merged(run: Keys, late: Keys) -> Keys:
+    return np.sort(np.concatenate([run, late]), kind="stable")  # nearly sorted already
+
+
+def _of(run: Keys, users: Rows) -> tuple[NDArray[np.intp], Rows]:
+    wide = users.astype(np.int64)
+    starts = np.searchsorted(run, wide << _USER_BITS)
+    counts = np.searchsorted(run, (wide + 1) << _USER_BITS) - starts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    items = run[np.repeat(starts, counts) + within] & 0xFFFFFFFF
+    return np.repeat(np.arange(len(users)), counts), items.astype(np.int32)
 
 
 def _keys(users: Rows, items: Rows) -> Keys:

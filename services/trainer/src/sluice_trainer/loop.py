@@ -20,6 +20,7 @@ from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of, trainer_group
 from sluice_trainer import checkpoint
+from sluice_trainer.batch import interactions_in
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
 from sluice_trainer.journal import Journal, Plan
@@ -85,8 +86,16 @@ class Loop:
             except StorageUnavailable as error:
                 _LOG.error("storage-unavailable", reason=str(error))
                 stopping.wait(RETRY_S)
-        if self.trainer.position.sequence:
-            self.save()
+        self._end()
+
+    def _end(self) -> None:
+        """Checkpoint, unless the last plan is not settled: then the journal carries it out again."""
+        try:
+            self._settle()
+            if self.trainer.position.sequence:
+                self.save()
+        except StorageUnavailable as error:
+            _LOG.error("ended-without-checkpoint", reason=str(error))
         self.close()
 
     def close(self) -> None:
@@ -119,7 +128,7 @@ class Loop:
         """Return the plan of the first training once the log holds enough to start from."""
         ends = self._log.end_offsets(self._topic)
         records = self._read_until(dict.fromkeys(ends, 0), ends) if sum(ends.values()) >= self._warmup else []
-        if len(records) < self._warmup:
+        if interactions_in(records) < self._warmup:
             self._log.read(ends, 1, POLL_S)  # wait for the next one
             return None, []
         return self._plan(records, fit=True), records

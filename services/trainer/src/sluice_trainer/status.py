@@ -24,6 +24,7 @@ def describe(trainer: Trainer, lag: int) -> dict[str, Any]:
         "interactions": position.interactions,
         "duplicates": position.duplicates,
         "rejected": position.rejected,
+        "forgets": position.forgets,
         "snapshots": position.snapshots,
         "newest": position.cut_snapshot,
         "offsets": {str(part): offset for part, offset in position.offsets.items()},

@@ -18,7 +18,7 @@ from sluice.model import GateSource, RecommenderModel, seconds, spec_hash
 from sluice.records import Forget, Interaction
 from sluice.snapshot.content import UnitContent
 from sluice_trainer import evaluation
-from sluice_trainer.batch import Duplicates, Event, decode
+from sluice_trainer.batch import Batch, Duplicates, Event, decode
 from sluice_trainer.checkpoint import Checkpoint, Position, owned, prefixed
 from sluice_trainer.contenders import Contender
 from sluice_trainer.evaluation import Events, Window
@@ -57,10 +57,11 @@ class Trainer:
         else:
             for run in runs(batch.events):
                 evidence.extend(self._learn(plan, run, contest))
-        self._advance(plan, len(batch.events), batch.duplicates, batch.rejected)
+        self._advance(plan, batch)
         return evidence
 
-    def _advance(self, plan: Plan, accepted: int, duplicates: int, rejected: int) -> None:
+    def _advance(self, plan: Plan, batch: Batch) -> None:
+        forgets = sum(isinstance(event.event, Forget) for event in batch.events)
         position = self.position
         starts = {part: start for part, (start, _) in plan.ranges.items()}
         ends = {part: end for part, (_, end) in plan.ranges.items()}
@@ -70,9 +71,10 @@ class Trainer:
             offsets=position.offsets | ends,
             began=starts | position.began,
             fitted=position.fitted or plan.fit,
-            interactions=position.interactions + accepted,
-            duplicates=position.duplicates + duplicates,
-            rejected=position.rejected + rejected,
+            interactions=position.interactions + len(batch.events) - forgets,
+            duplicates=position.duplicates + batch.duplicates,
+            rejected=position.rejected + batch.rejected,
+            forgets=position.forgets + forgets,
         )
 
     def _fit(self, events: list[Event]) -> None:
@@ -118,7 +120,7 @@ class Trainer:
         stable, candidate = contest
         if stable is None or plan.routing is None:
             return
-        stable.extend(self.items.identifiers())
+        stable.extend(self.items)
         chosen = np.flatnonzero(new & (stable.rows[batch.items] >= 0))
         events = Events(batch.items, batch.recent, batch.recent_weights, before).take(chosen)
         ranks = {
@@ -127,7 +129,7 @@ class Trainer:
         }
         self.window.push(ranks["stable"], ranks["popular"])
         if candidate is not None:
-            candidate.extend(self.items.identifiers())
+            candidate.extend(self.items)
             ranks["candidate"] = evaluation.ranks_of(candidate.unit, candidate.rows, events)
             yield EvidenceRow(
                 rollout=plan.routing.rollout,

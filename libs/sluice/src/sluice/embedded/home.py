@@ -1,22 +1,41 @@
 """Where the embedded mode keeps everything, below one folder."""
 
+import fcntl
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from sluice.embedded.database import Database
 from sluice.embedded.log import EmbeddedLog
 from sluice.embedded.models import model_database
 from sluice.embedded.sources import source_database
+from sluice.errors import InvalidSetting
 from sluice.topics import topics_of
 
 PARTITIONS: Final = 2
+
+
+def lock(folder: Path) -> IO[str]:
+    """Return a folder's lock, held until closed or the process ends; raises :class:`InvalidSetting` if it is held.
+
+    Two platforms in one home, or two trainers in one folder, would cut off each other's journal.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = (folder / "lock").open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        raise InvalidSetting(
+            f"{folder} is in use by another process; stop it or choose another --home"
+        ) from error
+    return stream
 
 
 class Home:
     """Opens the embedded adapters' files; ``model`` keys are ``<namespace>.<name>``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
 
     def log(self, source: str) -> EmbeddedLog:
         """Return the event log with the topics of ``source`` created."""

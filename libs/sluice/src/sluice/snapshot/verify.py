@@ -5,7 +5,7 @@ Faiss itself loads bit-flipped files without a word, so this is the only guard. 
 
 from pathlib import Path
 
-from sluice.errors import SnapshotRefused
+from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot import manifest
 from sluice.snapshot.manifest import Manifest
 
@@ -13,8 +13,16 @@ from sluice.snapshot.manifest import Manifest
 def verify(directory: Path, digest: str | None = None) -> Manifest:
     """Return the manifest of a sound unit; raises :class:`SnapshotRefused` with the first thing wrong.
 
-    ``digest`` is the manifest's sha256 as the catalog has it; None trusts the manifest itself.
+    ``digest`` is the manifest's sha256 as the catalog has it; None trusts the manifest itself. Raises
+    :class:`StorageUnavailable` if the files cannot be read now, which says nothing about the unit.
     """
+    try:
+        return _verify(directory, digest)
+    except OSError as error:
+        raise StorageUnavailable(f"{directory.name} cannot be read now: {error.strerror}") from error
+
+
+def _verify(directory: Path, digest: str | None) -> Manifest:
     made = manifest.read(directory)
     if digest is not None and manifest.digest(directory / manifest.MANIFEST) != digest:
         raise SnapshotRefused(

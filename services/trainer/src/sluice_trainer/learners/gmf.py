@@ -163,6 +163,7 @@ class GMF:
 
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return the items' folded vectors and the encoder towards the mean user."""
+        self._grow(self.model.users.size, len(identifiers))  # a refused batch may have brought new items
         items, prior = self.model.folded()
         matrix = items[: len(identifiers)].numpy()
         encoder = RidgeEncoder(

@@ -46,7 +46,10 @@ class Popular:
 
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return the counts as vectors of width 1, to be multiplied by the constant query 1."""
-        matrix = self.counts[: len(identifiers), None].astype(np.float32)
+        matrix = np.zeros(
+            (len(identifiers), 1), dtype=np.float32
+        )  # a refused batch may have brought new items
+        matrix[: len(self.counts), 0] = self.counts[: len(identifiers)]
         one = np.ones(1, dtype=np.float32)
         part = VectorsContent(identifiers=list(identifiers), matrix=matrix)
         return UnitContent(parts={"items": part}, encoder=ConstantEncoder(one))
