@@ -206,7 +206,7 @@ def test_a_trainer_killed_at_random_instants_ends_bit_equal_to_an_undisturbed_ru
     world.start()
     wait_for(lambda: world.alive() and any(world.folder.glob("journal-*.log")), "journal")
     world.keep_journals()
-    world.send(WARMUP)
+    world.send(2 * WARMUP)  # records; the warm-up counts what is left of them without repeats and nonsense
     wait_for(lambda: world.alive() and bool(world.catalog.entries()), "first snapshot")
     first = world.catalog.entries()[0].id
     world.routing.publish(Routing(epoch=1, rollout="r", stable=first, candidate=first, weight=0, renewed=0.0))
