@@ -5,10 +5,7 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import structlog
 from msgspec import Meta
@@ -18,6 +15,7 @@ from sluice.catalog import CatalogEntry
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
 from sluice.errors import Conflict, SluiceError, SnapshotRefused, StaleEpoch, StorageUnavailable
+from sluice.snapshot.entry import path_of
 from sluice.snapshot.verify import verify
 from sluice_cli.fleet import LocalFleet
 from sluice_operator.controller import Controller
@@ -50,7 +48,7 @@ class VerifiedEntries:
 
     def _check(self, entry: CatalogEntry) -> bool:
         try:
-            verify(Path(url2pathname(urlparse(entry.uri).path)), entry.digest)
+            verify(path_of(entry), entry.digest)
         except SnapshotRefused as error:
             _LOG.error("snapshot-refused", snapshot=entry.id, reason=str(error))
             return False

@@ -55,7 +55,7 @@ def open_rollout(home: Path, key: str) -> "EmbeddedRollout":
     from sluice.embedded.home import Home
     from sluice_operator.embedded import EmbeddedRollout
 
-    return EmbeddedRollout(Home(home).folder / f"rollout-{key}.db")
+    return EmbeddedRollout(Home(home).rollout(key))
 
 
 def dataset_names(incomplete: str) -> list[str]:

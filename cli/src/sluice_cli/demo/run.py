@@ -109,6 +109,7 @@ class _Demo:
             stopped=lambda: self.stopped,
         )
         self.home, self.key = Home(platform.home), model.key
+        self.rollout = EmbeddedRollout(self.home.rollout(self.key))
 
     def run(self, console: Console) -> Record:
         """Run up to the end of the stream and return the record."""
@@ -146,10 +147,9 @@ class _Demo:
     def _await_first_answer(self) -> None:
         """Wait for an answer from a snapshot; where the user has seen all it could find, a popular one does."""
         user = self.dataset.interactions[self.history - 1].user_id
-        rollout = EmbeddedRollout(self.home.rollout(self.key))
 
         def answered() -> bool:
-            answer, state = self.client.recommendations(user), rollout.read()[1]
+            answer, state = self.client.recommendations(user), self.rollout.read()[1]
             ended = state.rollout_ended_at
             return answer.snapshot is not None or (ended is not None and time.time() - ended > ROUTED_S)
 
@@ -157,7 +157,7 @@ class _Demo:
         self.record.seconds_to_first_answer = time.monotonic() - self.began
 
     def _why_no_answer(self) -> str:
-        _, state = EmbeddedRollout(self.home.rollout(self.key)).read()
+        _, state = self.rollout.read()
         return f"no snapshot answers: {state.message}; see {self.platform.home / 'logs'}"
 
     def _stage(self, stage: str) -> None:
@@ -168,7 +168,7 @@ class _Demo:
             self.record,
             view,
             replayer=self.replayer,
-            rollout=EmbeddedRollout(self.home.rollout(self.key)),
+            rollout=self.rollout,
             catalog=EmbeddedCatalog(self.home.model(self.key)),
             store=self.home.snapshots(self.key),
             trainer_status=self.platform.trainer_status,
@@ -222,10 +222,8 @@ def _model(options: DemoOptions, home: Path) -> tuple[RecommenderModel, Path]:
 
 
 def sample() -> Path:
-    """Return manifests/samples/demo.yaml, from the package or from the checkout it is installed from."""
-    packaged = Path(__file__).with_name("demo.yaml")
-    checkout = Path(__file__).parents[4] / "manifests" / "samples" / "demo.yaml"
-    for path in (packaged, checkout):
-        if path.exists():
-            return path
-    raise InvalidModel(["the demo's own RecommenderModel is missing; give one with -f"])
+    """Return manifests/samples/demo.yaml of the checkout that the command is installed from."""
+    path = Path(__file__).parents[4] / "manifests" / "samples" / "demo.yaml"
+    if not path.exists():
+        raise InvalidModel(["the demo's own RecommenderModel is missing; give one with -f"])
+    return path

@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from sluice.catalog import Catalog, CatalogEntry
-from sluice.snapshot import manifest, writer
+from sluice.catalog import Catalog
+from sluice.snapshot import writer
 from sluice.snapshot.content import NeighboursContent, UnitContent, VectorsContent
+from sluice.snapshot.entry import entry_of
 from sluice.snapshot.parts import VectorsPart
 from sluice.snapshot.unit import ITEMS, Unit
 
@@ -18,27 +19,12 @@ PREFIX: Final = "sabotaged"
 def sabotage(store: Path, catalog: Catalog, stable: str, number: int) -> str:
     """Cut and commit the bad snapshot; returns its id. Every check but quality lets it through."""
     unit = Unit.open(store / stable, with_index=False)
-    entry = catalog.entries()[-1]
     name = f"{PREFIX}-{number}-{stable}"[:63].rstrip("-")
     kept = {"model", "algorithm", "parameters", "spec_hash", "seed", "code_version", "created", "offsets"}
     source = msgspec.structs.asdict(unit.manifest)
     provenance = {field: source[field] for field in kept | {"interactions", "metrics"}}
     made = writer.write(store / name, _shuffled(unit), provenance | {"id": name, "parent": stable})
-    catalog.commit(
-        CatalogEntry(
-            id=name,
-            uri=(store / name).as_uri(),
-            digest=manifest.digest(store / name / manifest.MANIFEST),
-            parent=stable,
-            algorithm=made.algorithm,
-            spec_hash=made.spec_hash,
-            epoch=entry.epoch,
-            created=made.created,
-            interactions=made.interactions,
-            bytes=made.bytes,
-            metrics=made.metrics,
-        )
-    )
+    catalog.commit(entry_of(store / name, made, catalog.entries()[-1].epoch))
     return name
 
 

@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import SnapshotRefused
+from sluice.snapshot.entry import path_of
 from sluice.snapshot.verify import verify
 
 _VERIFIED = ".verified"
@@ -48,12 +48,7 @@ class Cache:
         (self._folder / f"{snapshot}{_VERIFIED}").unlink(missing_ok=True)
 
     def _origin(self, entry: CatalogEntry) -> Path:
-        if self._store is not None:
-            return self._store / entry.id
-        parts = urlsplit(entry.uri)
-        if parts.scheme not in ("", "file"):
-            raise SnapshotRefused(f"{entry.id} lies at a {parts.scheme} URI; this version reads file only")
-        return Path(unquote(parts.path))
+        return path_of(entry) if self._store is None else self._store / entry.id
 
     def _is_verified(self, copy: Path, digest: str) -> bool:
         note = copy.with_name(copy.name + _VERIFIED)

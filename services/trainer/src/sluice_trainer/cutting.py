@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 import sluice
-from sluice.catalog import Catalog, CatalogEntry
+from sluice.catalog import Catalog
 from sluice.encoder import Query
 from sluice.errors import StorageUnavailable
-from sluice.snapshot import manifest, writer
-from sluice.snapshot.manifest import Manifest
+from sluice.snapshot import writer
+from sluice.snapshot.entry import entry_of
 from sluice.snapshot.parts import VectorsPart, top
 from sluice.snapshot.unit import Unit
 from sluice.topics import topics_of
@@ -57,7 +57,7 @@ class Cutter:
             made = writer.write(directory, trainer.content(), _provenance(trainer, name, now), fidelity)
         except OSError as error:
             raise StorageUnavailable(f"{name} cannot be written: {error.strerror}; free the store") from error
-        self._catalog.commit(_entry(directory, made, self._epoch))
+        self._catalog.commit(entry_of(directory, made, self._epoch))
 
     def sweep(self) -> None:
         """Delete what the rollout has released, files first."""
@@ -94,22 +94,6 @@ def _provenance(trainer: Trainer, name: str, now: float) -> dict[str, Any]:
         "interactions": position.interactions,
         "metrics": trainer.window.summary(),
     }
-
-
-def _entry(directory: Path, made: Manifest, epoch: int) -> CatalogEntry:
-    return CatalogEntry(
-        id=made.id,
-        uri=directory.as_uri(),
-        digest=manifest.digest(directory / manifest.MANIFEST),
-        parent=made.parent,
-        algorithm=made.algorithm,
-        spec_hash=made.spec_hash,
-        epoch=epoch,
-        created=made.created,
-        interactions=made.interactions,
-        bytes=made.bytes,
-        metrics=made.metrics,
-    )
 
 
 def fidelity(unit: Unit) -> dict[str, float]:
