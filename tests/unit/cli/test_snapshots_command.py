@@ -103,6 +103,13 @@ def test_a_flipped_bit_is_found_and_the_other_snapshot_is_still_checked(home: Pa
     assert f"{NAMES[1]}  sound" in out
 
 
+def test_a_directory_without_catalog_entry_is_named_but_no_failure(home: Path) -> None:
+    (Home(home).snapshots(KEY) / "gmf-stray").mkdir()
+    code, out, _ = run(home, "verify")
+    assert code == 0
+    assert "gmf-stray  no catalog entry" in out
+
+
 def test_verify_takes_ids(home: Path) -> None:
     assert run(home, "verify", NAMES[1])[1].startswith(f"{NAMES[1]}  sound")
 

@@ -104,8 +104,21 @@ def verify_snapshots(
     else:
         entries = [entry for entry in open_catalog(home, key).entries() if not entry.released]
     sound = [_verify(home, key, entry) for entry in entries]
+    if not snapshots:
+        _tell_strays(home, key)
     if not all(sound):
         raise typer.Exit(FAILED)
+
+
+def _tell_strays(home: Path, key: str) -> None:
+    """Name what lies in the store without a catalog entry: it never serves, and the next trainer deletes it."""
+    from sluice.embedded.home import Home
+
+    store = Home(home).snapshots(key)
+    entered = {entry.id for entry in open_catalog(home, key).entries()}
+    for directory in sorted(store.iterdir()) if store.is_dir() else ():
+        if directory.name not in entered:
+            typer.echo(f"{directory.name}  no catalog entry: it never serves; the trainer deletes it")
 
 
 def _verify(home: Path, key: str, entry: "CatalogEntry") -> bool:

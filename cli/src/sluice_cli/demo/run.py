@@ -27,7 +27,7 @@ from sluice_cli.demo.replay import Replayer
 from sluice_cli.demo.table import show_summary
 from sluice_cli.demo.view import View, open_view
 from sluice_cli.demo.watch import Watcher
-from sluice_cli.platform import Platform
+from sluice_cli.platform import Platform, check_free
 from sluice_operator.embedded import EmbeddedRollout
 
 HISTORY_SHARE: Final = 0.7
@@ -48,6 +48,8 @@ def run(options: DemoOptions) -> None:
     """Run the demo and keep serving until Ctrl-C unless ``once``; raises :class:`SluiceError`."""
     console = Console()
     began = time.monotonic()
+    if options.port:
+        check_free(options.port)  # before a data set is fetched for nothing
     limit = options.limit or DEFAULT_LIMITS.get(options.source)
     dataset, note = datasets.resolve(
         options.source, datasets.default_directory(), datasets.Options(limit=limit)
