@@ -180,6 +180,45 @@ def test_any_bytes_are_an_interaction_or_refused(payload):
     assert got in REASONS if isinstance(got, str) else check_id(got.user_id, "user_id")
 
 
+CORPUS = [payload for payload, _ in GOOD] + [payload for _, payload, _ in MALFORMED if len(payload) < 20_000]
+WHOLE = [
+    document(value=number, ts=other)
+    for number in (1, -0.0, 1e6, 1e-9, 12345678901234567890, True)
+    for other in (0, 1.0, -1, None)
+] + [
+    b'{"user_id":"u","item_id":"i","value":-0}',
+    b'{"user_id":"u","item_id":"i","ts":1e3}',
+    b'{"user_id":"u","item_id":"i","ts":-0}',
+    b'{"user_id":"u","item_id":"i","value":1E2}',
+    b'{"user_id":"u","user_id":"v","item_id":"i"}',
+    b'{"user_id":1,"user_id":"v","item_id":"i"}',
+    b'{"user_id":"u","item_id":"i","x":"\xff"}',
+    b'{"user_id":"u","item_id":"i","contr\\u006fl":"forget"}',
+    b'{"user_id":"\\u00e9\\ud83d\\ude42","item_id":"\xc2\xa0"}',
+    document(user_id="x" * 64, item_id="\u200b"),
+    document(user_id="🙂" * 64, item_id="🙂" * 65),
+]
+
+
+@given(
+    st.sampled_from(CORPUS + WHOLE),
+    st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=2)), max_size=3),
+)
+def test_the_fast_way_gives_what_the_careful_way_gives(payload, edits):
+    """Also for payloads that something has been put into or taken out of."""
+    for place, new in edits:
+        at = place % (len(payload) + 1)
+        payload = payload[:at] + new + payload[at + (place % 2) :]
+    fast, careful = outcome(decode_interaction, payload), outcome(records._with_care, payload)
+    assert fast == careful
+    assert repr(fast) == repr(careful), "-0.0 and 0.0 count as equal"
+
+
+@pytest.mark.parametrize("payload", CORPUS + WHOLE, ids=lambda payload: repr(payload[:40]))
+def test_the_fast_way_gives_what_the_careful_way_gives_for_the_whole_corpus(payload):
+    assert repr(outcome(decode_interaction, payload)) == repr(outcome(records._with_care, payload))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -3,14 +3,12 @@
 import itertools
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import given
 
+from sluice.duplicates import Duplicates
 from sluice.events import Partition, StoredRecord
 from sluice.records import Forget, Interaction, encode
-from sluice_trainer import batch as batches
-from sluice_trainer.batch import Duplicates, Event, decode
-from sluice_trainer.trainer import runs, without_forgotten
+from sluice_trainer.batch import Event, decode, origin, runs, without_forgotten
 
 
 def stored(value: bytes | None, offset: int = 0, part: int = 0) -> StoredRecord:
@@ -59,26 +57,10 @@ def test_an_event_id_is_accepted_once_and_events_without_one_always():
     assert ([each.key for each in again.events], again.duplicates) == ([4, 5, 6], 1)
 
 
-def test_event_ids_beyond_the_window_are_forgotten_oldest_first(monkeypatch):
-    monkeypatch.setattr(batches, "DUPLICATE_WINDOW", 3)
-    duplicates = Duplicates()
-    assert [duplicates.add(each) for each in ("a", "b", "c", "d")] == [False] * 4
-    assert len(duplicates.state()) == 3
-    assert duplicates.add("b")
-    assert not duplicates.add("a")
-    assert not duplicates.add("b")
-
-
-@given(st.lists(st.integers(0, 12)), st.integers(0, 40), st.integers(1, 6))
-def test_a_restored_window_of_event_ids_goes_on_as_if_nothing_had_happened(ids, cut, size):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "DUPLICATE_WINDOW", size)
-        one = Duplicates()
-        for each in ids[:cut]:
-            one.add(str(each))
-        other = Duplicates(one.state())
-        assert [one.add(str(each)) for each in ids[cut:]] == [other.add(str(each)) for each in ids[cut:]]
-        assert one.state() == other.state()
+def test_a_repeat_counts_within_its_own_partition_only():
+    records = [stored(viewed("e1"), 0, 0), stored(viewed("e1"), 5, 1), stored(viewed("e1"), 9, 1)]
+    made = decode(records, Duplicates())
+    assert ([origin(each.key) for each in made.events], made.duplicates) == ([(0, 0), (1, 5)], 1)
 
 
 STREAM = st.lists(st.tuples(st.sampled_from("uvw"), st.booleans()), max_size=25).map(

@@ -20,12 +20,12 @@ def made(sequence: int) -> Checkpoint:
             began={0: 0},
             fitted=True,
             interactions=sequence * 100,
-            cut_at=1.25,
+            cut_age=1.25,
             cut_snapshot="s1",
         ),
         users=["ü", "a:b", ""],
         items=[str(number) for number in range(sequence)],
-        event_ids=[0, 2**64 - 1, sequence],
+        letters={0: sequence, 1: 7},
         arrays={
             "learner.vectors": np.arange(12, dtype=np.float32).reshape(3, 4) + sequence,
             "learner.empty": np.empty((0, 50), dtype=np.int32),
@@ -37,7 +37,7 @@ def made(sequence: int) -> Checkpoint:
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     plain = all(
-        getattr(one, name) == getattr(other, name) for name in ("position", "users", "items", "event_ids")
+        getattr(one, name) == getattr(other, name) for name in ("position", "users", "items", "letters")
     )
     assert set(one.arrays) == set(other.arrays)
     return plain and all(
@@ -86,6 +86,16 @@ def test_whatever_file_of_the_newest_is_cut_or_flipped_the_older_one_counts(tmp_
         assert same(checkpoint.newest(tmp_path), made(1))
         path.write_bytes(data)
     assert same(checkpoint.newest(tmp_path), made(2))
+
+
+def test_a_damaged_checkpoint_does_not_count_as_one_of_the_two_that_are_kept(tmp_path):
+    for sequence in (1, 2):
+        checkpoint.write(tmp_path, made(sequence))
+    (tmp_path / "checkpoint-000000000002" / "popular.counts.npy").write_bytes(b"damaged")
+    oldest = checkpoint.write(tmp_path, made(3))
+    assert listed(tmp_path) == ["checkpoint-000000000001", "checkpoint-000000000003"]
+    assert oldest == made(1).position
+    assert checkpoint.write(tmp_path, made(4)) == made(3).position
 
 
 def test_if_none_is_sound_the_trainer_stops_instead_of_starting_from_nothing(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given
 from sluice.evidence import Paired
 from sluice_trainer import evaluation
 from sluice_trainer.evaluation import MISS, Events, Window
+from sluice_trainer.learners.protocol import Interactions
 
 NUMBERS = st.sampled_from([0.0, 1.0, 1.0, 2.0, 3.5, -1.0, np.nan, np.inf, -np.inf])
 
@@ -162,3 +163,59 @@ def test_a_restored_window_goes_on_as_if_nothing_had_happened():
         one.push(*batch)
         other.push(*batch)
     assert one.summary() == other.summary()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), max_size=30),
+    st.data(),
+)
+def test_what_was_seen_within_a_batch_is_what_came_before_of_the_same_user(events, data):
+    users, items, first = zip(*events, strict=True) if events else ((), (), ())
+    places = st.integers(0, len(events) - 1) if events else st.nothing()
+    asked = sorted(data.draw(st.sets(places)))
+    columns = np.array(users, np.int32), np.array(items, np.int32)
+    empty = np.empty((len(events), 0))
+    batch = Interactions(*columns, empty[:, 0:0], empty.astype(np.int32), empty, np.arange(len(events)))
+    positions, seen = evaluation.seen_within(batch, np.array(first, bool), np.array(asked, np.intp))
+    expected = [
+        (number, items[early])
+        for number, place in enumerate(asked)
+        for early in range(place)
+        if users[early] == users[place] and first[early]
+    ]
+    assert list(zip(positions.tolist(), seen.tolist(), strict=True)) == expected
+    both = evaluation.merged((positions, seen), (positions[:1], seen[:1]))
+    assert both[0].tolist() == sorted(positions.tolist() + positions[:1].tolist())
+
+
+def test_a_sample_is_about_its_share_and_the_same_each_time():
+    keys = np.arange(100_000, dtype=np.uint64) + np.uint64(7 << 48)
+    chosen = evaluation.sampled(keys, 10)
+    assert 9_500 < chosen.sum() < 10_500
+    np.testing.assert_array_equal(chosen[500:900], evaluation.sampled(keys[500:900], 10))
+    assert evaluation.sampled(keys, 1).all()
+
+
+class Unsolvable:
+    """An encoder's part of a unit that some users' weights break."""
+
+    class items:
+        ids = range(3)
+
+        @staticmethod
+        def scores(query):
+            return np.tile(np.array([3.0, 2.0, 1.0], np.float32), (len(query), 1))
+
+    @staticmethod
+    def encode_rows(rows, weights):
+        if (weights > 10).any():
+            raise np.linalg.LinAlgError("Singular matrix")
+        return weights
+
+
+def test_a_query_that_cannot_be_solved_is_a_miss_for_its_user_alone():
+    weights = np.array([[1.0], [99.0], [1.0], [1.0], [99.0]], np.float32)
+    recent = np.zeros((5, 1), np.int32)
+    events = Events(np.array([0, 1, 1, 2, 2], np.int32), recent, weights, pairs([set()] * 5))
+    ranks = evaluation.ranks_of(Unsolvable, np.arange(3, dtype=np.int32), events)
+    assert ranks.tolist() == [1, MISS, 2, 3, MISS]

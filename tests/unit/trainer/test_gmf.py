@@ -141,13 +141,33 @@ def test_a_fit_that_overflows_leaves_the_state_as_before() -> None:
         assert array.tobytes() == before[name].tobytes(), name
 
 
-def test_a_table_grows_its_memory_by_a_tenth_and_keeps_values_and_sums() -> None:
+def test_a_forgotten_users_row_is_a_newcomers_and_the_mean_user_leaves_it_out() -> None:
+    learner = GMF(GMFParameters(dimension=4, epochs=2), seed=3)
+    rows = np.arange(20, dtype=np.int32)
+    recent = np.full((20, 50), -1, np.int32)
+    history = Interactions(
+        rows % 5, rows % 7, np.ones(20, np.float32), recent, recent.astype(np.float32), rows.astype(np.uint64)
+    )
+    learner.fit(history, 5, 7)
+    before = learner.state()
+    learner.forget(2)
+    after = learner.state()
+    assert after["users_squares"][2] == 0.0
+    assert not np.array_equal(after["users"][2], before["users"][2])
+    kept = [0, 1, 3, 4]
+    np.testing.assert_array_equal(after["users"][kept], before["users"][kept])
+    np.testing.assert_allclose(
+        learner.model.users.mean_trained(), before["users"][kept].mean(axis=0), rtol=1e-5
+    )
+
+
+def test_a_table_grows_in_place_and_keeps_values_and_sums() -> None:
     table = Table(2)
     table.grow(100, lambda start, stop: torch.ones(stop - start, 2))
     table.step(table.move(torch.tensor([3, 3, 5]), torch.ones(3, 2)), 0.1, 10.0)
-    values, squares = table.used.clone(), table.squares[:100].clone()
+    values, squares, place = table.used.clone(), table.squares[:100].clone(), table.values.data_ptr()
     table.grow(101, lambda start, stop: torch.full((stop - start, 2), 7.0))
-    assert (table.size, len(table.values)) == (101, 111)
+    assert (table.size, len(table.values), table.values.data_ptr()) == (101, 101, place)
     assert torch.equal(table.values[:100], values)
     assert torch.equal(table.squares[:100], squares)
     assert table.values[100].tolist() == [7.0, 7.0]

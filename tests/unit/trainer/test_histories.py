@@ -64,7 +64,7 @@ def test_seen_items_are_those_before_each_event_also_within_a_batch(work, merge_
 
 def test_many_pairs_are_merged_and_still_known():
     seen, chance = SeenItems(), np.random.default_rng(1)
-    seen.TAIL = 4096
+    seen.TAIL, seen.RUN = 4096, 9000
     expected: set[tuple[int, int]] = set()
     for _ in range(40):
         users, items = (
@@ -76,9 +76,10 @@ def test_many_pairs_are_merged_and_still_known():
         assert all(now for now, was in zip(got.tolist(), before, strict=True) if was)
         expected |= set(zip(users.tolist(), items.tolist(), strict=True))
     state = seen.state()
-    assert len(state["sorted"]) > 4096
-    assert len(state["sorted"]) + len(state["tail"]) == len(expected)
-    assert (np.diff(state["sorted"]) > 0).all()
+    assert len(state["ends"]) > 1
+    assert len(state["runs"]) + len(state["tail"]) == len(expected)
+    for run in np.split(state["runs"], state["ends"]):
+        assert (np.diff(run) > 0).all()
     positions, items = seen.of(np.arange(900, dtype=np.int32))
     assert set(zip(positions.tolist(), items.tolist(), strict=True)) == expected
 

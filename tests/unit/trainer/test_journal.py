@@ -1,18 +1,21 @@
 """The journal: plans written down first, torn ends cut off, damage noticed."""
 
 import os
+from zlib import crc32
 
 import pytest
 
 from sluice.errors import StorageUnavailable
 from sluice.routing import Routing
-from sluice_trainer.journal import Journal, Plan
+from sluice_trainer.journal import Journal, Plan, Rules
+
+RULES = Rules(cut_seconds=600.0, cut_events=100, metrics=("mrr",), of=10)
 
 
 def plan(sequence: int, **fields) -> Plan:
     routing = Routing(epoch=1, rollout="r", stable="s1", candidate=None, weight=0, renewed=1.5)
     made = {"ranges": {0: (sequence, sequence + 1), 1: (0, 2)}, "now": sequence + 0.25, "routing": routing}
-    return Plan(sequence=sequence, **(made | fields))
+    return Plan(sequence=sequence, rules=RULES, **(made | fields))
 
 
 def filled(folder, sequences, base=0) -> Journal:
@@ -104,6 +107,39 @@ def test_if_an_older_checkpoint_has_to_be_taken_the_plans_of_younger_journals_fo
     journal.close()
     assert read(tmp_path, base=2, oldest=2) == [3, 4, 5, 6]
     assert read(tmp_path, base=4, oldest=2) == [5, 6]
+
+
+def test_a_plan_that_was_written_too_late_for_the_next_file_never_was(tmp_path):
+    """Writing plan 3 failed after it reached the disk; a checkpoint of plan 2 followed, and another plan 3."""
+    filled(tmp_path, [1, 2, 3], base=0)
+    filled(tmp_path, [3, 4], base=2)
+    assert read(tmp_path) == [1, 2, 3, 4]
+
+
+def test_a_journal_goes_on_in_a_new_file_and_forgets_the_old_one_when_told(tmp_path):
+    journal = Journal(tmp_path, 0, 0)
+    journal.append(plan(1))
+    journal.rotate(1)
+    candidate = Routing(epoch=1, rollout="r", stable="s1", candidate="s2", weight=0, renewed=1.5)
+    journal.append(plan(2, routing=candidate))
+    journal.rotate(2)
+    journal.rotate(2)
+    journal.append(plan(3, routing=None))
+    assert journal.named() == {"s1", "s2"}
+    journal.drop_before(2)
+    assert journal.named() == set()
+    journal.close()
+    again = Journal(tmp_path, 2, 2)
+    again.close()
+    assert [each.sequence for each in again.plans] == [3]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_plans_of_another_version_stop_the_trainer_with_the_fix(tmp_path):
+    document = b'{"sequence":1}'
+    (tmp_path / "journal-000000000000.log").write_bytes(b"%08x %s\n" % (crc32(document), document))
+    with pytest.raises(StorageUnavailable, match="another version"):
+        Journal(tmp_path, 0, 0)
 
 
 @pytest.mark.parametrize("failing", ["fsync", "write"])

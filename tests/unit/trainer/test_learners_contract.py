@@ -160,6 +160,26 @@ def test_weights_that_are_no_numbers_are_refused_and_change_nothing(make: Make, 
     assert_equal(before, learner.state())
 
 
+def test_a_forgotten_user_leaves_nothing_in_the_state(make: Make) -> None:
+    """Nothing by user, that is: a learner that knows what the forgotten one was like could not be told apart."""
+    learner = fitted(make)
+    learner.learn(events(300, EVENTS), USERS, ITEMS)
+    other = make()
+    other.restore(learner.state())
+    one = events(300, 301)
+    other.learn(one._replace(users=np.array([USERS], np.int32)), USERS + 1, ITEMS)
+    learner.learn(one._replace(users=np.array([USERS], np.int32)), USERS + 1, ITEMS)
+    other.learn(
+        one._replace(users=np.array([USERS], np.int32), weights=np.zeros(1, np.float32)), USERS + 1, ITEMS
+    )
+    learner.forget(USERS)
+    other.forget(USERS)
+    by_user = {name for name, array in learner.state().items() if len(array) == USERS + 1}
+    for name in by_user:
+        np.testing.assert_array_equal(learner.state()[name], other.state()[name])
+    learner.forget(USERS + 1000)
+
+
 def test_an_unknown_parameter_is_named(make: Make) -> None:
     kind = {value: key for key, value in registry.REGISTRY.items()}
     for create, name in kind.items():

@@ -1,6 +1,10 @@
 """The consume loop on the embedded adapters: journal, replay, checkpoint, snapshots."""
 
+import os
+import shutil
+import signal
 import threading
+import time
 
 import msgspec
 import numpy as np
@@ -11,11 +15,13 @@ from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRo
 from sluice.errors import StaleEpoch, StorageUnavailable
 from sluice.events import NewRecord
 from sluice.model import RecommenderModel
-from sluice.records import Interaction, encode
+from sluice.records import Forget, Interaction, encode
 from sluice.routing import Routing
 from sluice.snapshot.verify import verify
 from sluice.topics import topics_of, trainer_group
+from sluice_trainer import cutting, planning, saving
 from sluice_trainer import loop as loops
+from sluice_trainer.forked import ChildDied
 from sluice_trainer.loop import Loop
 from sluice_trainer.trainer import Trainer
 
@@ -50,9 +56,9 @@ class World:
             self.sent += 1
         self.log.append(TOPIC, made)
 
-    def loop(self, log=None, **changed) -> Loop:
+    def loop(self, log=None, model=MODEL, **changed) -> Loop:
         made = Loop(
-            Trainer(MODEL, seed=3),
+            Trainer(model, seed=3),
             folder=self.home.trainer(MODEL.key),
             store=self.home.snapshots(MODEL.key),
             log=log or self.log,
@@ -61,6 +67,7 @@ class World:
             routing=self.routing,
             warmup_events=changed.get("warmup", 50),
             checkpoint_s=changed.get("checkpoint_s", 1e9),
+            fork=changed.get("fork", False),
         )
         self.loops.append(made)
         return made
@@ -80,7 +87,9 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.setattr(loops, "POLL_S", 0.01)
-    monkeypatch.setattr(loops, "BATCH", 32)
+    monkeypatch.setattr(planning, "POLL_S", 0.01)
+    monkeypatch.setattr(planning, "BATCH", 32)
+    monkeypatch.setattr(planning, "CATCH_UP", 64)
     monkeypatch.setattr(loops, "RETRY_S", 0.01)
     world = World(tmp_path)
     yield world
@@ -91,7 +100,7 @@ def world(tmp_path, monkeypatch):
 def state_of(loop: Loop) -> tuple:
     made = loop.trainer.checkpoint()
     arrays = {name: (array.dtype, array.shape, array.tobytes()) for name, array in made.arrays.items()}
-    return made.position, made.users, made.items, made.event_ids, arrays
+    return made.position, made.users, made.items, arrays
 
 
 def drain(loop: Loop) -> None:
@@ -100,8 +109,31 @@ def drain(loop: Loop) -> None:
 
 
 def abandon(loop: Loop) -> None:
-    """What a killed process leaves: open files closed, nothing saved."""
+    """What a killed process leaves: open files closed, children gone, nothing saved."""
+    for task in (loop._saver._pending, loop._cutter._pending):
+        if task is not None:
+            task[1].kill()
     loop._journal.close()
+
+
+def settle(loop: Loop) -> None:
+    """Wait for the children, without learning more."""
+    deadline = time.monotonic() + 30.0
+    while loop._cutter.busy or loop._saver._pending is not None:
+        assert not loop.turn()
+        assert time.monotonic() < deadline
+
+
+def learn_for_ever(loop: Loop) -> None:
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        loop.turn()
+
+
+def with_spec(**changed) -> RecommenderModel:
+    document = msgspec.to_builtins(MODEL)
+    document["spec"] |= changed
+    return msgspec.convert(document, RecommenderModel)
 
 
 def test_training_begins_once_the_log_holds_enough(world):
@@ -292,7 +324,7 @@ def test_a_released_snapshot_is_swept_away_at_the_next_checkpoint_and_no_other(w
     world.send(70)
     drain(loop)
     first, *others = [entry.id for entry in world.catalog.entries()]
-    world.catalog.release({first})
+    world.catalog.release({first}, 1)
     loop.save()
     assert [entry.id for entry in world.catalog.entries()] == others
     assert {path.name for path in world.home.snapshots(MODEL.key).iterdir()} == set(others)
@@ -319,3 +351,199 @@ def test_stopping_saves_what_was_learned(world):
     again = world.loop()
     assert state_of(again) == state_of(loop)
     assert again._journal.plans == []
+
+
+def test_children_write_checkpoints_and_snapshots_while_learning_goes_on(world):
+    world.send(100)
+    loop = world.loop(fork=True, checkpoint_s=0.0)
+    loop.turn()
+    for _ in range(8):
+        world.send(40)
+        deadline = time.monotonic() + 30.0
+        while loop.trainer.position.interactions < world.sent:
+            loop.turn()
+            assert time.monotonic() < deadline
+    stopping = threading.Event()
+    stopping.set()
+    loop.run(stopping)
+    assert len(world.catalog.entries()) >= 5
+    for entry in world.catalog.entries():
+        verify(world.home.snapshots(MODEL.key) / entry.id, entry.digest)
+    again = world.loop()
+    assert again._journal.plans == []
+    assert state_of(again) == state_of(loop)
+
+
+def test_a_checkpoint_whose_child_dies_is_made_again_and_nothing_is_lost(world, monkeypatch):
+    world.send(100)
+    loop = world.loop(fork=True, checkpoint_s=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.checkpoint, "write", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        loop.turn()
+        for _ in range(5):
+            world.send(10)
+            drain(loop)
+            settle(loop)
+            loop._saver.hurry()
+    assert not list(world.folder.glob("checkpoint-*"))
+    assert len(list(world.folder.glob("journal-*"))) > 2, "the chain stays until a checkpoint is sound"
+    world.send(40)
+    drain(loop)
+    loop.save()
+    assert [path.name for path in world.folder.glob("checkpoint-*")]
+    assert len(list(world.folder.glob("journal-*"))) == 1
+    abandon(loop)
+    assert state_of(world.loop()) == state_of(loop)
+
+
+def test_a_snapshot_whose_child_dies_ends_the_trainer_and_is_cut_by_the_replay(world, monkeypatch):
+    world.send(100)
+    loop = world.loop(fork=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting.writer, "write", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(ChildDied):
+            learn_for_ever(loop)
+    assert not list(world.folder.glob("checkpoint-*")), "none is begun while a snapshot is pending"
+    abandon(loop)
+    again = world.loop(fork=True)
+    assert [entry.id for entry in world.catalog.entries()] == [again.trainer.position.cut_snapshot]
+    assert state_of(again) == state_of(loop)
+
+
+def test_learning_goes_on_while_the_store_is_full_until_another_snapshot_is_due(world, monkeypatch, tmp_path):
+    real, full = cutting.writer.write, tmp_path / "full"
+    full.touch()
+
+    def write(*arguments):
+        if full.exists():
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(cutting.writer, "write", write)
+    monkeypatch.setattr(cutting, "RETRY_S", 0.01)
+    world.send(100)
+    loop = world.loop(fork=True)
+    loop.turn()
+    world.send(200)
+    while loop.turn():
+        pass
+    behind = loop.trainer.position.interactions
+    assert 160 <= behind < 300, "it learned on until 60 events later, not further"
+    assert world.catalog.entries() == []
+    assert not loop.turn()
+    full.unlink()
+    deadline = time.monotonic() + 30.0
+    while loop.trainer.position.interactions < 300:
+        loop.turn()
+        assert time.monotonic() < deadline
+    settle(loop)
+    assert len(world.catalog.entries()) >= 3
+
+
+def test_a_replay_under_an_edited_spec_still_does_what_was_planned(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    world.send(150)
+    drain(loop)
+    evidence = EmbeddedEvidence(world.database).totals("r", 0)
+    entries = [entry.id for entry in world.catalog.entries()]
+    abandon(loop)
+    gate = {"name": "g", "source": "Prequential", "metric": "recall@7", "min": "0.1"}
+    edited = with_spec(snapshots={"events": 7, "interval": "1ms"}, rollout={"gates": [gate]})
+    again = world.loop(model=edited)
+    assert state_of(again) == state_of(loop)
+    assert [entry.id for entry in world.catalog.entries()] == entries
+    assert EmbeddedEvidence(world.database).totals("r", 0) == evidence
+    world.send(20)
+    drain(again)
+    assert len(world.catalog.entries()) > len(entries), "new plans follow the new spec"
+    assert "recall@7" in EmbeddedEvidence(world.database).totals("r", 0).paired
+
+
+def test_a_snapshot_that_cannot_be_read_now_stops_the_turn_before_anything_is_journaled(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    world.send(30)
+    store = world.home.snapshots(MODEL.key)
+    store.rename(store.with_name("away"))
+    size = loop._journal.path.stat().st_size
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="mount its volume"):
+            loop.turn()
+    assert loop._journal.path.stat().st_size == size
+    store.with_name("away").rename(store)
+    drain(loop)
+    assert loop.trainer.position.interactions == 130
+    assert loop.trainer.window.evaluated > 0
+    abandon(loop)
+    plans = world.loop()._journal.plans
+    assert [each.sequence for each in plans] == list(range(2, 2 + len(plans)))
+    assert sum(end - start for each in plans for start, end in each.ranges.values()) == 30
+
+
+def test_an_unsound_snapshot_is_not_named_by_any_plan(world):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    stable = world.catalog.entries()[0].id
+    (world.home.snapshots(MODEL.key) / stable / "items.rows.npy").write_bytes(b"damaged")
+    world.send(30)
+    drain(loop)
+    abandon(loop)
+    plans = world.loop()._journal.plans
+    assert {(plan.routing.stable, plan.routing.candidate) for plan in plans} == {(None, None)}
+
+
+def test_while_it_lags_plans_grow_and_a_sample_is_evaluated(world, monkeypatch):
+    monkeypatch.setattr(planning, "SAMPLE", 3)
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    world.send(300)
+    drain(loop)
+    world.send(10)
+    drain(loop)
+    abandon(loop)
+    plans = world.loop()._journal.plans
+    sizes = [sum(end - start for start, end in plan.ranges.values()) for plan in plans]
+    assert max(sizes) > 32
+    assert sum(sizes) == 310
+    assert all((size > 32) == (plan.rules.of == 3) for size, plan in zip(sizes, plans, strict=True))
+    assert sizes[-1] <= 10, "and shrink again"
+
+
+def test_a_forgotten_user_is_in_no_file_of_the_trainer_also_after_a_replay_from_the_start(world):
+    world.send(100)
+    gone = [Interaction(user_id="forgetme", item_id=f"i{n}") for n in range(5)]
+    records = [NewRecord(b"forgetme", encode(each)) for each in gone]
+    world.log.append(TOPIC, records)
+    loop = world.loop()
+    loop.turn()
+    loop.save()
+    assert b"forgetme" in everything(world.folder)
+    world.log.append(TOPIC, [*records, NewRecord(b"forgetme", encode(Forget(user_id="forgetme")))])
+    drain(loop)
+    for _ in range(2):
+        loop.save()
+        world.send(10)
+        drain(loop)
+    assert b"forgetme" not in everything(world.folder)
+    assert b"forgetme" not in everything(world.home.snapshots(MODEL.key))
+    abandon(loop)
+    assert state_of(world.loop()) == state_of(loop)
+    shutil.rmtree(world.folder)
+    anew = world.loop()
+    anew.turn()
+    anew.save()
+    assert anew.trainer.position.forgets == 1
+    assert b"forgetme" not in everything(world.folder)
+
+
+def everything(folder) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -16,11 +16,15 @@ from sluice.snapshot import writer
 from sluice.snapshot.unit import Unit
 from sluice_trainer.contenders import Contender
 from sluice_trainer.evaluation import MISS
-from sluice_trainer.journal import Plan
+from sluice_trainer.journal import Plan, Rules
 from sluice_trainer.learners.protocol import NonFiniteLoss
-from sluice_trainer.trainer import Trainer
+from sluice_trainer.trainer import Trainer, rules_of
 
-ROUTING = Routing(epoch=1, rollout="r1", stable="stable", candidate="candidate", weight=5, renewed=0.0)
+ROUTING = Routing(
+    epoch=1, rollout="r1", stable="stable", candidate="candidate", weight=5, weight_epoch=4, renewed=0.0
+)
+
+RULES = Rules(cut_seconds=600.0, cut_events=100, metrics=("recall@10", "recall@20", "mrr"))
 
 
 def model(algorithm: str = "CoVisitation", parameters=None, **spec) -> RecommenderModel:
@@ -43,7 +47,9 @@ class Stream:
     def __init__(self) -> None:
         self.offset = self.sequence = 0
 
-    def plan(self, events, *, now: float = 100.0, fit: bool = False, routing: Routing | None = ROUTING):
+    def plan(
+        self, events, *, now=100.0, fit=False, routing: Routing | None = ROUTING, rules=RULES, elapsed=1.0
+    ):
         start, self.sequence = self.offset, self.sequence + 1
         records = []
         for event in events:
@@ -51,7 +57,16 @@ class Stream:
             records.append(StoredRecord(Partition("shop.interactions", 0), self.offset, 1, b"k", value))
             self.offset += 1
         ranges = {0: (start, self.offset)}
-        return Plan(sequence=self.sequence, ranges=ranges, now=now, fit=fit, routing=routing), records
+        made = Plan(
+            sequence=self.sequence,
+            ranges=ranges,
+            now=now,
+            elapsed=elapsed,
+            rules=rules,
+            fit=fit,
+            routing=routing,
+        )
+        return made, records
 
 
 def viewed(user: int, item: int, event: str = "view") -> Interaction:
@@ -154,7 +169,7 @@ def test_evidence_and_window_are_those_of_one_event_after_the_other(tmp_path, fo
     for size in (1, 150, 2, 100):
         batch = random_events(chance, size, users=12, items=30, forget=forget)
         plan, records = stream.plan(batch)
-        evidence += trainer.apply(plan, records, (stable, candidate))
+        evidence += trainer.apply(plan, records, (stable, candidate)).evidence
         oracle.learn(batch, stable.unit, candidate.unit)
     assert len(oracle.ranks) > 15
     total = sum((row.paired["recall@10"] for row in evidence), Paired())
@@ -181,13 +196,13 @@ def test_evidence_is_keyed_by_its_offsets_so_that_a_replay_gives_the_same_rows(t
         made = []
         for _ in range(3):
             batch = [*random_events(chance, 30), Forget(user_id="u1"), *random_events(chance, 30)]
-            made += trainer.apply(*stream.plan(batch, now=5.0), (stable, stable))
+            made += trainer.apply(*stream.plan(batch, now=5.0), (stable, stable)).evidence
         rows.append(made)
     assert rows[0] == rows[1]
     keys = {(row.rollout, row.snapshot, row.writer, row.sequence) for row in rows[0]}
     assert len(keys) == len(rows[0]) == 6
     assert {row.writer for row in rows[0]} == {"paired/default.m"}
-    assert {(row.at, row.weight, row.rollout) for row in rows[0]} == {(5.0, 5, "r1")}
+    assert {(row.at, row.weight_epoch, row.rollout) for row in rows[0]} == {(5.0, 4, "r1")}
 
 
 def test_without_a_stable_snapshot_nothing_is_evaluated_and_without_a_candidate_there_is_no_evidence(
@@ -197,9 +212,9 @@ def test_without_a_stable_snapshot_nothing_is_evaluated_and_without_a_candidate_
     trainer = fitted(stream)
     stable = cut(trainer, tmp_path, "stable")
     chance = np.random.default_rng(1)
-    assert trainer.apply(*stream.plan(random_events(chance, 50)), (None, None)) == []
+    assert trainer.apply(*stream.plan(random_events(chance, 50)), (None, None)).evidence == []
     assert trainer.window.evaluated == 0
-    assert trainer.apply(*stream.plan(random_events(chance, 50, users=12)), (stable, None)) == []
+    assert trainer.apply(*stream.plan(random_events(chance, 50, users=12)), (stable, None)).evidence == []
     assert trainer.window.evaluated > 0
 
 
@@ -209,14 +224,15 @@ def test_the_metrics_of_prequential_gates_are_measured_too(tmp_path):
     trainer = fitted(stream, rollout={"gates": [gate]})
     stable = cut(trainer, tmp_path, "stable")
     batch = random_events(np.random.default_rng(1), 60, users=12)
-    (row,) = trainer.apply(*stream.plan(batch), (stable, stable))
+    plan, records = stream.plan(batch, rules=rules_of(trainer.model.spec))
+    (row,) = trainer.apply(plan, records, (stable, stable)).evidence
     assert set(row.paired) == {"recall@7", "recall@10", "recall@20", "mrr"}
 
 
 def state_of(trainer: Trainer) -> tuple:
     made = trainer.checkpoint()
     arrays = {name: (array.dtype, array.shape, array.tobytes()) for name, array in made.arrays.items()}
-    return made.position, made.users, made.items, made.event_ids, arrays
+    return made.position, made.users, made.items, arrays
 
 
 @pytest.mark.parametrize("algorithm", ["Popular", "CoVisitation", "GMF"])
@@ -254,11 +270,15 @@ def test_a_forgotten_user_leaves_no_trace_in_the_histories():
     stream = Stream()
     trainer = fitted(stream)
     trainer.apply(*stream.plan([viewed(1, 3), Forget(user_id="u1"), Forget(user_id="never")]), (None, None))
-    row = trainer.users.add(["u1"])
+    assert not {"u1", "never"} & set(trainer.users.identifiers())
+    assert len(trainer.users) == 6, "no row is given for a forget, none is given twice"
+    (row,) = np.flatnonzero([name == "" for name in trainer.users.identifiers()])
     assert (trainer.recent.items[row] == -1).all()
-    assert len(trainer.seen.of(row)[0]) == 0
+    assert len(trainer.seen.of(np.array([row], np.int32))[0]) == 0
     trainer.apply(*stream.plan([viewed(1, 3)]), (None, None))
-    assert len(trainer.seen.of(row)[0]) == 1
+    again = trainer.users.add(["u1"])
+    assert again.tolist() == [6]
+    assert len(trainer.seen.of(again)[0]) == 1
 
 
 def test_a_first_training_never_sees_what_a_forget_in_it_voids():
@@ -288,40 +308,41 @@ def test_a_batch_that_the_learner_refuses_costs_that_batch_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("now", "fresh", "cut_before", "due"),
+    ("waited", "fresh", "cut_before", "due"),
     [
-        (100.0, 0, False, False),  # nothing new since the start
-        (100.0, 1, False, True),  # the first one
-        (100.0, 0, True, False),
+        (0.0, 0, False, False),  # nothing new since the start
+        (0.0, 1, False, True),  # the first one
+        (0.0, 0, True, False),
         (1e9, 0, True, False),  # time alone cuts nothing
-        (159.9, 1, True, False),
-        (160.0, 1, True, True),  # the interval is over
-        (100.0, 9, True, False),
-        (100.0, 10, True, True),  # enough events
+        (59.9, 1, True, False),
+        (60.0, 1, True, True),  # the interval is over
+        (0.0, 9, True, False),
+        (0.0, 10, True, True),  # enough events
     ],
 )
-def test_when_a_snapshot_is_due(now, fresh, cut_before, due):
+def test_when_a_snapshot_is_due(waited, fresh, cut_before, due):
     trainer = Trainer(model(snapshots={"interval": "60s", "events": 10}), seed=0)
-    position = msgspec.structs.replace(trainer.position, fitted=True, interactions=50, cut_interactions=50)
-    trainer.position = position
+    trainer.position = msgspec.structs.replace(
+        trainer.position, fitted=True, interactions=50, cut_interactions=50, age=100.0
+    )
     if cut_before:
-        trainer.was_cut("s1", 100.0)
-    trainer.position = msgspec.structs.replace(trainer.position, interactions=50 + fresh)
-    assert trainer.cut_due(now) is due
+        trainer.was_cut("s1")
+    trainer.position = msgspec.structs.replace(trainer.position, interactions=50 + fresh, age=100.0 + waited)
+    assert trainer.cut_due(rules_of(trainer.model.spec)) is due
 
 
 def test_nothing_is_due_before_the_first_training():
     trainer = Trainer(model(), seed=0)
-    trainer.position = msgspec.structs.replace(trainer.position, interactions=1_000_000)
-    assert not trainer.cut_due(1e12)
+    trainer.position = msgspec.structs.replace(trainer.position, interactions=1_000_000, age=1e12)
+    assert not trainer.cut_due(RULES)
 
 
 def test_a_cut_is_noted_in_the_position():
     trainer = Trainer(model(), seed=0)
-    trainer.position = msgspec.structs.replace(trainer.position, interactions=7)
-    trainer.was_cut("s1", 12.5)
+    trainer.position = msgspec.structs.replace(trainer.position, interactions=7, age=12.5)
+    trainer.was_cut("s1")
     position = trainer.position
-    assert (position.cut_snapshot, position.cut_at, position.cut_interactions, position.snapshots) == (
+    assert (position.cut_snapshot, position.cut_age, position.cut_interactions, position.snapshots) == (
         "s1",
         12.5,
         7,

@@ -45,8 +45,12 @@ class Catalog(Protocol):
     def get(self, snapshot: str) -> CatalogEntry | None:
         """Return one entry."""
 
-    def release(self, snapshots: set[str]) -> None:
-        """Mark entries as no longer needed by the rollout."""
+    def release(self, snapshots: set[str], epoch: int) -> None:
+        """Mark entries as no longer needed by the rollout; ``epoch`` is that of the rollout's decision.
+
+        Without snapshots it only makes the epoch known. Raises :class:`~sluice.errors.StaleEpoch`, and
+        marks nothing, if a higher one is known.
+        """
 
     def remove(self, snapshot: str) -> None:
         """Delete a released entry (its files go first)."""

@@ -82,6 +82,9 @@ class RidgeEncoder:
     ) -> None:
         self.prior, self.gram = prior, gram
         self.decay, self.ridge, self.background, self.target = decay, ridge, background, target
+        # What no user changes: α XᵀX + λ I and α XᵀX y0.
+        self._base = background * gram + ridge * np.eye(len(prior), dtype=np.float32)
+        self._pull = background * (gram @ prior)
 
     def parameters(self) -> dict[str, Any]:
         """Return decay in (0, 1], ridge λ > 0, background α ≥ 0 and target t > 0."""
@@ -104,13 +107,11 @@ class RidgeEncoder:
         vectors = _gathered(items, rows)  # (B, R, d)
         confidence = _aged(weights, known, self.decay)  # (B, R)
         weighted = vectors * confidence[:, :, None]
-        identity = self.ridge * np.eye(len(self.prior), dtype=np.float32)
-        left = weighted.transpose(0, 2, 1) @ vectors + (self.background * self.gram + identity)  # (B, d, d)
+        left = weighted.transpose(0, 2, 1) @ vectors + self._base  # (B, d, d)
         # Solved for the step away from the prior, so that no evidence gives the prior exactly.
         expected = vectors @ self.prior  # (B, R)
-        right = np.einsum("brd,br->bd", weighted, self.target - expected) - self.background * (
-            self.gram @ self.prior
-        ) * (confidence.sum(axis=1, keepdims=True) > 0)
+        right = np.einsum("brd,br->bd", weighted, self.target - expected)
+        right -= self._pull * (confidence.sum(axis=1, keepdims=True) > 0)
         step = np.linalg.solve(left, right[:, :, None])[:, :, 0]
         return Query(vectors=np.asarray(self.prior + step, dtype=np.float32))
 

@@ -96,12 +96,13 @@ def _sum(left: S, right: S) -> S:
 class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     """One insert. The key is (rollout, snapshot, writer, sequence): inserting a key again changes nothing.
 
-    ``writer`` names process and kind; ``sequence`` is its counter, or ``partition:offset range`` where the
-    statistics come from log positions, so that a replay never counts twice. ``weight`` is the candidate's
-    weight in force, so that errors and latency can count from the current weight's start. ``at`` is Unix
-    seconds. Exactly one of the statistics is set, except for a heartbeat, which has none and only tells
-    that the writer lives. ``writer`` starts with the kind (``paired/``, ``requests/``, ``hits/``).
-    Paired and requests are increments; hits are cumulative, because a user's square grows with each answer.
+    ``writer`` starts with the kind (``paired/``, ``requests/``, ``hits/``) and names the process; ``sequence``
+    is its counter, or ``partition:offset range`` where the statistics come from log positions, so that a
+    replay never counts twice. ``weight_epoch`` is that of the routing in force
+    (:class:`~sluice.routing.Routing`), so that errors and latency count from the current weight's start.
+    ``at`` is Unix seconds. Exactly one of the statistics is set, except for a heartbeat, which has none and
+    only tells that the writer lives. Paired and requests are increments; hits are cumulative, because a
+    user's square grows with each answer.
     """
 
     rollout: str
@@ -109,7 +110,7 @@ class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     writer: str
     sequence: str
     at: float
-    weight: int = 0
+    weight_epoch: int = 0
     paired: dict[str, Paired] = {}
     requests: Requests | None = None
     hits: Hits | None = None
@@ -130,34 +131,61 @@ class EvidenceTotals(msgspec.Struct, frozen=True, kw_only=True):
     hits_at: float | None = None
 
 
-def add_up(rows: Iterable[EvidenceRow], weight: int) -> EvidenceTotals:
-    """Return the totals of one rollout's rows; ``requests`` only of those written at ``weight``."""
-    paired: dict[str, Paired] = {}
-    requests: dict[str, Requests] = {}
-    newest_hits: dict[tuple[str, str], EvidenceRow] = {}
-    written: dict[str, float] = {}
-    for row in rows:
+class RunningTotals:
+    """The sums of one rollout's rows, kept up row by row. Each row is added once; their order does not matter.
+
+    Bounded by the rollout's metrics, snapshots, writers of hits, and weights given, not by its rows.
+    """
+
+    def __init__(self) -> None:
+        self._paired: dict[str, Paired] = {}
+        self._requests: dict[tuple[int, str], Requests] = {}
+        self._hits: dict[tuple[str, str], EvidenceRow] = {}
+        self._written: dict[str, float] = {}
+
+    def add(self, row: EvidenceRow) -> None:
+        """Add one row."""
         kind = row.writer.partition("/")[0]
-        written[kind] = max(row.at, written.get(kind, row.at))
+        self._written[kind] = max(row.at, self._written.get(kind, row.at))
         for metric, scores in row.paired.items():
-            paired[metric] = paired.get(metric, Paired()) + scores
-        if row.requests is not None and row.weight == weight:
-            requests[row.snapshot] = requests.get(row.snapshot, Requests()) + row.requests
+            self._paired[metric] = self._paired.get(metric, Paired()) + scores
+        if row.requests is not None:
+            given = (row.weight_epoch, row.snapshot)
+            self._requests[given] = self._requests.get(given, Requests()) + row.requests
         if row.hits is not None:
-            key = (row.snapshot, row.writer)
-            if key not in newest_hits or newest_hits[key].at <= row.at:
-                newest_hits[key] = row
-    hits: dict[str, Hits] = {}
-    for (snapshot, _), row in newest_hits.items():
-        hits[snapshot] = hits.get(snapshot, Hits()) + (row.hits or Hits())
-    return EvidenceTotals(
-        paired=paired,
-        requests=requests,
-        hits=hits,
-        paired_at=written.get("paired"),
-        requests_at=written.get("requests"),
-        hits_at=written.get("hits"),
-    )
+            place = (row.snapshot, row.writer)
+            self._hits[place] = max(self._hits.get(place, row), row, key=_newness)
+
+    def totals(self, weight_epoch: int) -> EvidenceTotals:
+        """Return the sums; ``requests`` only of rows under ``weight_epoch``."""
+        hits: dict[str, Hits] = {}
+        for (snapshot, _), row in self._hits.items():
+            hits[snapshot] = hits.get(snapshot, Hits()) + (row.hits or Hits())
+        return EvidenceTotals(
+            paired=dict(self._paired),
+            requests={
+                snapshot: counted
+                for (given, snapshot), counted in self._requests.items()
+                if given == weight_epoch
+            },
+            hits=hits,
+            paired_at=self._written.get("paired"),
+            requests_at=self._written.get("requests"),
+            hits_at=self._written.get("hits"),
+        )
+
+
+def _newness(row: EvidenceRow) -> tuple[float, int]:
+    """Return what orders a writer's cumulative rows: when written, and of two at once the one that counts more."""
+    return row.at, row.hits.answers if row.hits else 0
+
+
+def add_up(rows: Iterable[EvidenceRow], weight_epoch: int) -> EvidenceTotals:
+    """Return the totals of one rollout's rows; ``requests`` only of those under ``weight_epoch``."""
+    running = RunningTotals()
+    for row in rows:
+        running.add(row)
+    return running.totals(weight_epoch)
 
 
 class EvidenceStore(Protocol):
@@ -166,8 +194,8 @@ class EvidenceStore(Protocol):
     def append(self, rows: list[EvidenceRow]) -> None:
         """Insert ``rows``; a key that exists already is left as it is."""
 
-    def totals(self, rollout: str, weight: int) -> EvidenceTotals:
-        """Add up a rollout's rows; ``requests`` only those written at ``weight``."""
+    def totals(self, rollout: str, weight_epoch: int) -> EvidenceTotals:
+        """Add up a rollout's rows; ``requests`` only those under ``weight_epoch``."""
 
     def purge(self, keep: set[str]) -> None:
         """Delete the rows of every rollout not in ``keep``."""

@@ -11,11 +11,15 @@ _log = structlog.get_logger()
 class Loop:
     """Calls ``work`` every ``interval_s`` until stopped; after an exception the next round comes all the same.
 
-    A failure is logged when it begins, not at every round, and so is its end.
+    A failure is logged when it begins, not at every round, and so is its end; after one the next round comes
+    ``rest_s`` later (by default also ``interval_s``).
     """
 
-    def __init__(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, interval_s: float, work: Callable[[], None], *, rest_s: float | None = None
+    ) -> None:
         self._name, self._interval_s, self._work = name, interval_s, work
+        self._rest_s = interval_s if rest_s is None else rest_s
         self._stopping = threading.Event()
         self._failure = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -31,7 +35,7 @@ class Loop:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
+        while not self._stopping.wait(self._rest_s if self._failure else self._interval_s):
             self.once()
 
     def once(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from sluice import conversion
 from sluice.errors import InvalidModel
 from sluice.lint import check
 from sluice.model import RecommenderModel
@@ -34,7 +35,8 @@ def parse(data: bytes, name: str) -> RecommenderModel:
     try:
         model = msgspec.convert(document, RecommenderModel)
     except msgspec.ValidationError as error:
-        raise InvalidModel([f"{name}: {error}; correct the field"]) from error
+        wrong = conversion.problems(document, RecommenderModel)
+        raise InvalidModel([f"{name}: {problem}; correct the field" for problem in wrong]) from error
     breaks = _line_breaks(msgspec.to_builtins(model), "")
     problems = [f"{place} ends with a line break; remove it" for place in breaks] or check(model)
     if problems:

@@ -16,7 +16,10 @@ SEEN_LIMIT: Final = 2_000
 class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One user's recent interactions (newest first), seen items (oldest first), features.
 
-    ``offset`` is the last one folded in, so that applying an event again changes nothing.
+    Interactions alone decide ``recent`` and ``seen``, the ``users`` topic alone decides ``features``,
+    ``interests`` and ``views``: so it does not matter which topic is read first. ``offsets`` are the last
+    ones folded in, by partition number of the interactions, ``described_at`` is that of the ``users`` record
+    taken over (-1 = none), so that reading either topic again changes nothing, not even for a moment.
     """
 
     user_id: str
@@ -25,12 +28,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features: Features = ()
     interests: dict[str, float] = {}
     views: dict[str, dict[str, Any]] = {}
-    offset: int = -1
+    described: bool = False
+    offsets: dict[int, int] = {}
+    described_at: int = -1
 
     @property
-    def forgotten(self) -> bool:
-        """Whether the last event was a forget: only the offset is left, so that a replay changes nothing."""
-        return self.offset >= 0 and self == Profile(user_id=self.user_id, offset=self.offset)
+    def known(self) -> bool:
+        """Whether anything is remembered; of a forgotten user only positions are, so that a replay changes nothing."""
+        return self.described or bool(self.recent)
 
 
 class Applied(NamedTuple):
@@ -41,24 +46,48 @@ class Applied(NamedTuple):
     event: Interaction | Forget
 
 
-def fold(profile: Profile, events: Sequence[Applied]) -> Profile:
-    """Return ``profile`` after ``events`` (in offset order), without those at or before its offset."""
+class Described(NamedTuple):
+    """One record of the ``users`` topic at its position; None deletes what earlier ones said."""
+
+    offset: int
+    user: User | None
+
+
+def fold(profile: Profile, part: int, events: Sequence[Applied]) -> Profile:
+    """Return ``profile`` after ``events`` of partition ``part`` (in offset order), without those it has already."""
     recent, seen = list(profile.recent), dict.fromkeys(profile.seen)
-    offset = profile.offset
-    for position, timestamp, event in events:
-        if position <= offset:
+    done = profile.offsets.get(part, -1)
+    for offset, timestamp, event in events:
+        if offset <= done:
             continue
-        offset = position
+        done = offset
         if isinstance(event, Forget):
             recent, seen = [], {}
-            profile = Profile(user_id=profile.user_id)
             continue
         ts = timestamp if event.ts is None else event.ts
         recent.insert(0, RecentInteraction(event.item_id, event.event, event.value, ts))
         seen.pop(event.item_id, None)
         seen[event.item_id] = None
     return msgspec.structs.replace(
-        profile, recent=tuple(recent[:RECENT_LIMIT]), seen=tuple(seen)[-SEEN_LIMIT:], offset=offset
+        profile,
+        recent=tuple(recent[:RECENT_LIMIT]),
+        seen=tuple(seen)[-SEEN_LIMIT:],
+        offsets={**profile.offsets, part: done},
+    )
+
+
+def described(profile: Profile, record: Described) -> Profile:
+    """Return ``profile`` with what a ``users`` record says, unless it knows that record or a later one."""
+    if record.offset <= profile.described_at:
+        return profile
+    said = record.user or User(user_id=profile.user_id)
+    return msgspec.structs.replace(
+        profile,
+        features=said.features,
+        interests=said.interests,
+        views=said.views,
+        described=record.user is not None,
+        described_at=record.offset,
     )
 
 
@@ -71,5 +100,5 @@ class Profiles(Protocol):
     def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
         """Fold events in, keyed by user id, each exactly once however often it is handed over."""
 
-    def describe(self, users: Sequence[User]) -> None:
-        """Take over features, interests and views of users."""
+    def describe(self, users: Mapping[str, Described]) -> None:
+        """Take over features, interests and views of users, by user id; earlier records than one known do nothing."""

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from sluice.errors import InvalidRecord
+from sluice.wording import sentence
 
 MAX_ID_BYTES: Final = 256
 MAX_RECORD_BYTES: Final = 64 * 1024
@@ -23,7 +24,7 @@ T = TypeVar("T")
 Features = tuple[str, ...]
 
 
-class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One user did one thing with one item. ``ts`` is Unix time in milliseconds; ``value`` is finite."""
 
     user_id: str
@@ -88,7 +89,7 @@ def check_id(value: object, field: str) -> str:
         raise InvalidRecord(
             "bad-id", f"{field} must be 1 to {MAX_ID_BYTES} bytes of UTF-8, not {size}; shorten it"
         )
-    if any(character < " " or character == "\x7f" for character in value):
+    if not value.isprintable() and any(character < " " or character == "\x7f" for character in value):
         raise InvalidRecord("bad-id", f"{field} must not contain control characters; remove them")
     return value
 
@@ -117,7 +118,7 @@ def _convert(document: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise InvalidRecord("bad-field", f"{error}; correct the field") from error
+        raise InvalidRecord("bad-field", sentence(error, kind, "the record")) from error
 
 
 def interaction_from(document: Any) -> Interaction | Forget:
@@ -157,8 +158,59 @@ def _require(document: dict[str, Any], *fields: str) -> None:
             raise InvalidRecord("missing-field", f"{field} is missing; add it")
 
 
+class _Plain(Interaction, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """An interaction with nothing unusual about it: what most payloads are."""
+
+
+_PLAIN: Final = msgspec.json.Decoder(_Plain)
+_PLAIN_BYTES: Final = 1024
+_PLAIN_LENGTH: Final = MAX_ID_BYTES // 4  # characters; none has more than four bytes
+
+
+def _plain_text(value: str) -> bool:
+    """Return whether ``value`` is a usable id, without looking closely; many that are not plain are usable."""
+    return 0 < len(value) <= _PLAIN_LENGTH and value.isprintable()
+
+
+def _plain(payload: bytes) -> Interaction | None:
+    """Read a payload in one go; None for anything that is to be read with care, good or bad."""
+    if payload[:1] != b"{" or len(payload) > _PLAIN_BYTES:
+        return None
+    try:
+        read = _PLAIN.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    user_id, item_id, event, value = read.user_id, read.item_id, read.event, read.value
+    ts, session_id, event_id, request_id = read.ts, read.session_id, read.event_id, read.request_id
+    if not (
+        _plain_text(user_id)
+        and _plain_text(item_id)
+        and _plain_text(event)
+        and 0 < value <= 1e6
+        and (ts is None or 0 <= ts < 1 << 53)
+        and (session_id is None or _plain_text(session_id))
+        and (event_id is None or _plain_text(event_id))
+        and (request_id is None or _plain_text(request_id))
+    ):
+        return None
+    return Interaction(
+        user_id=user_id,
+        item_id=item_id,
+        event=event,
+        value=value,
+        ts=ts,
+        session_id=session_id,
+        event_id=event_id,
+        request_id=request_id,
+    )
+
+
 def decode_interaction(payload: bytes) -> Interaction | Forget:
     """Read an interaction topic's payload: JSON, or the plain text form ``user:item``."""
+    return _plain(payload) or _with_care(payload)
+
+
+def _with_care(payload: bytes) -> Interaction | Forget:
     if payload.lstrip(_BEFORE_JSON)[:1] in (b"{", b"["):
         return interaction_from(_parse_json(payload))
     try:

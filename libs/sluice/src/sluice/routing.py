@@ -11,7 +11,11 @@ CANDIDATE_TTL_S: Final = 120.0
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
-    """``weight`` is the candidate's share in percent; ``renewed`` Unix seconds; ``epoch`` fences writers."""
+    """``weight`` is the candidate's share in percent; ``renewed`` Unix seconds; ``epoch`` fences writers.
+
+    ``weight_epoch`` is the epoch of the decision that gave this weight: what is measured under it is told
+    apart from what was measured under an equal weight given before.
+    """
 
     epoch: int
     rollout: str
@@ -19,6 +23,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     candidate: str | None
     weight: int
     renewed: float
+    weight_epoch: int = 0
 
 
 def bucket(rollout: str, subject: str) -> int:

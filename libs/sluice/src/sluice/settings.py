@@ -29,6 +29,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
     ] = "info"
+    statsd: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^.+:[1-9]\d{0,4}$",
+            description="host:port of a statsd daemon to send metrics to; empty = none.",
+        ),
+    ] = ""
 
     @property
     def home_path(self) -> Path:

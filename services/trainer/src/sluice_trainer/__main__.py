@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import structlog
 from msgspec import Meta
 
-from sluice import logs, models, settings
+from sluice import logs, models, settings, statsd
 from sluice.embedded.home import Home, lock
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
 from sluice.errors import SluiceError
+from sluice.metrics import Process
 from sluice.topics import topics_of
 
 
@@ -22,6 +23,7 @@ class TrainerSettings(settings.Settings, frozen=True, kw_only=True):
     status_port: Annotated[
         settings.Port, Meta(description="Port of health, status and metrics; 0 = any.")
     ] = 8085
+    status_host: Annotated[str, Meta(description="Address of health, status and metrics.")] = "127.0.0.1"
     seed: Annotated[int, Meta(ge=0, lt=1 << 32, description="Seed of all randomness of this model.")] = 0
     warmup_events: Annotated[
         int, Meta(ge=1, description="How many interactions the log must hold before the first training.")
@@ -46,7 +48,7 @@ def run(configured: TrainerSettings) -> None:
     """Wire the trainer to the embedded adapters and drive it."""
     import torch
 
-    from sluice_trainer import status
+    from sluice_trainer import forked, status
     from sluice_trainer.loop import Loop
     from sluice_trainer.trainer import Trainer
 
@@ -61,16 +63,14 @@ def run(configured: TrainerSettings) -> None:
     home, source = Home(configured.home_path), model.spec.source.name
     log, database = home.log(source), home.model(model.key)
 
-    def lag() -> int:
-        ends = log.end_offsets(topics_of(source).interactions)
-        return sum(end - trainer.position.offsets.get(part.number, 0) for part, end in ends.items())
-
     def describe() -> dict[str, Any]:
-        return status.describe(trainer, lag())
+        return status.describe(trainer, log.end_offsets(topics_of(source).interactions))
 
     folder = home.trainer(model.key) / trainer.position.spec_hash
     held = lock(folder)
-    status.serve(configured.status_port, describe)
+    os.register_at_fork(after_in_child=held.close)  # or a child that outlives us would keep the folder
+    registry = status.registry_of(describe)
+    status.serve(configured.status_port, describe, configured.status_host, registry=registry)
     loop = Loop(
         trainer,
         folder=folder,
@@ -81,9 +81,11 @@ def run(configured: TrainerSettings) -> None:
         routing=EmbeddedRouting(database),
         warmup_events=configured.warmup_events,
         checkpoint_s=configured.checkpoint_seconds,
+        fork=forked.AVAILABLE,
     )
-    structlog.get_logger().info("started", model=model.key, algorithm=model.spec.algorithm.type)
-    loop.run(stopping)
+    structlog.get_logger().info("trainer started", model=model.key, algorithm=model.spec.algorithm.type)
+    with statsd.Pusher(configured.statsd, Process.TRAINER, registry):
+        loop.run(stopping)
     held.close()
 
 

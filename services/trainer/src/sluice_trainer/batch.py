@@ -1,15 +1,13 @@
 """From stored records to a batch: decoded, de-duplicated, in the order of the plan."""
 
-from collections.abc import Sequence
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from sluice.duplicates import Duplicates
 from sluice.errors import InvalidRecord
 from sluice.events import StoredRecord
 from sluice.records import Forget, Interaction, decode_interaction
 
-DUPLICATE_WINDOW: Final = 100_000
-"""How many of the newest distinct ``event_id`` are remembered; a repeat within it is dropped."""
 _OFFSET_BITS: Final = 48
 
 
@@ -28,39 +26,35 @@ class Batch(NamedTuple):
     rejected: int
 
 
-class Duplicates:
-    """The newest event ids, as 64-bit hashes, oldest first."""
+class Run(NamedTuple):
+    """Consecutive interactions, or one forget between them."""
 
-    def __init__(self, hashes: Sequence[int] = ()) -> None:
-        self._hashes = dict.fromkeys(hashes)
+    events: list[Event]
+    forget: Forget | None = None
 
-    def add(self, event_id: str) -> bool:
-        """Remember an id; return whether it was known."""
-        hashed = int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
-        known = hashed in self._hashes
-        self._hashes[hashed] = None
-        if len(self._hashes) > DUPLICATE_WINDOW:
-            del self._hashes[next(iter(self._hashes))]
-        return known
 
-    def state(self) -> list[int]:
-        """Return the hashes, oldest first."""
-        return list(self._hashes)
+def origin(key: int) -> tuple[int, int]:
+    """Return partition number and offset of an event's key."""
+    return key >> _OFFSET_BITS, key & ((1 << _OFFSET_BITS) - 1)
 
 
 def decode(records: Sequence[StoredRecord], duplicates: Duplicates) -> Batch:
     """Decode ``records``; what cannot be read is counted (the profiles process dead-letters it)."""
     events, repeated, rejected = [], 0, 0
-    for record in records:
+    for (_, part), offset, _, _, value, _ in records:
         try:
-            event = decode_interaction(record.value or b"")
+            event = decode_interaction(value or b"")
         except InvalidRecord:
             rejected += 1
             continue
-        if isinstance(event, Interaction) and event.event_id and duplicates.add(event.event_id):
+        if (
+            isinstance(event, Interaction)
+            and event.event_id is not None
+            and duplicates.repeated(part, offset, event.event_id)
+        ):
             repeated += 1
             continue
-        events.append(Event(record.partition.number << _OFFSET_BITS | record.offset, event))
+        events.append(Event(part << _OFFSET_BITS | offset, event))
     return Batch(events, repeated, rejected)
 
 
@@ -68,3 +62,30 @@ def interactions_in(records: Sequence[StoredRecord]) -> int:
     """Return how many interactions ``records`` hold once duplicates, forgets and the unreadable are left out."""
     events = decode(records, Duplicates()).events
     return sum(isinstance(each.event, Interaction) for each in events)
+
+
+def runs(events: Sequence[Event]) -> Iterator[Run]:
+    """Split a batch at its forgets, in order."""
+    pending: list[Event] = []
+    for event in events:
+        if isinstance(event.event, Forget):
+            if pending:
+                yield Run(pending)
+            yield Run([], event.event)
+            pending = []
+        else:
+            pending.append(event)
+    if pending:
+        yield Run(pending)
+
+
+def without_forgotten(events: Sequence[Event]) -> list[Event]:
+    """Return the interactions that no later forget of their user voids."""
+    forgotten: set[str] = set()
+    kept = []
+    for event in reversed(events):
+        if isinstance(event.event, Forget):
+            forgotten.add(event.event.user_id)
+        elif event.event.user_id not in forgotten:
+            kept.append(event)
+    return kept[::-1]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import structlog
 
@@ -24,8 +25,13 @@ class Contender:
 
     def extend(self, items: Vocabulary) -> None:
         """Map the items that joined the vocabulary since last time."""
-        late = self.unit.items.ids.rows_of(items.since(len(self.rows)))
-        self.rows = np.concatenate([self.rows, late])
+        if len(items) > len(self.rows):
+            late = self.unit.items.ids.rows_of(items.since(len(self.rows)))
+            self.rows = np.concatenate([self.rows, late])
+
+
+Contest = tuple[Contender | None, Contender | None]
+"""Stable and candidate."""
 
 
 class Contenders:
@@ -36,8 +42,25 @@ class Contenders:
         self._open: dict[str, Contender] = {}
         self._refused: set[str] = set()
 
-    def of(self, routing: Routing | None) -> tuple[Contender | None, Contender | None]:
-        """Return (stable, candidate); None for one that is not named or cannot be opened."""
+    def vetted(self, routing: Routing | None) -> Routing | None:
+        """Return ``routing`` without the snapshots that are unsound: what a plan may name.
+
+        Raises :class:`StorageUnavailable` if one cannot be read now: it is not to be left out for that.
+        """
+        if routing is None:
+            return None
+        stable, candidate = self.of(routing)
+        return msgspec.structs.replace(
+            routing,
+            stable=routing.stable if stable else None,
+            candidate=routing.candidate if candidate else None,
+        )
+
+    def of(self, routing: Routing | None) -> Contest:
+        """Return (stable, candidate); None for one that is not named or unsound.
+
+        Raises :class:`StorageUnavailable` if one cannot be read now.
+        """
         names = (routing.stable, routing.candidate) if routing else (None, None)
         self._open = {name: contender for name, contender in self._open.items() if name in names}
         stable, candidate = (self._get(name) for name in names)
@@ -48,13 +71,20 @@ class Contenders:
             return None
         if snapshot not in self._open:
             try:
-                verify(self._store / snapshot)
-                self._open[snapshot] = Contender(Unit.open(self._store / snapshot, with_index=False))
-            except StorageUnavailable as error:  # for now only
-                _LOG.warning("snapshot-unreadable", snapshot=snapshot, reason=str(error))
-                return None
+                self._open[snapshot] = self._opened(snapshot)
             except SnapshotRefused as error:
                 self._refused.add(snapshot)
-                _LOG.error("snapshot-refused", snapshot=snapshot, reason=str(error))
+                _LOG.error("snapshot refused", snapshot=snapshot, reason=str(error))
                 return None
         return self._open[snapshot]
+
+    def _opened(self, snapshot: str) -> Contender:
+        if not self._store.is_dir() or not any(self._store.iterdir()):
+            raise StorageUnavailable(
+                f"the store {self._store.name} is empty although {snapshot} is named; mount its volume"
+            )
+        verify(self._store / snapshot)
+        unit = Unit.open(self._store / snapshot, with_index=False)
+        nobody = np.full((1, 1), -1, dtype=np.int32)  # an encoder that does not fit its part shows here
+        unit.items.scores(unit.encode_rows(nobody, np.zeros((1, 1), dtype=np.float32)))
+        return Contender(unit)

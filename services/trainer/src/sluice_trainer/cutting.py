@@ -1,32 +1,45 @@
 """Cuts a snapshot: names it, measures its index, writes it, enters it in the catalog."""
 
 import shutil
+import time
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
+import structlog
 
 import sluice
-from sluice.catalog import Catalog
-from sluice.encoder import Query
+from sluice import instruments, metrics
+from sluice.catalog import Catalog, CatalogEntry
 from sluice.errors import StorageUnavailable
 from sluice.snapshot import writer
+from sluice.snapshot.content import Histories
 from sluice.snapshot.entry import entry_of
-from sluice.snapshot.parts import VectorsPart, top
-from sluice.snapshot.unit import Unit
+from sluice.snapshot.fidelity import QUERIES, fidelity
 from sluice.topics import topics_of
+from sluice_trainer.checkpoint import Position
+from sluice_trainer.forked import Task, Tell, start
 from sluice_trainer.trainer import Trainer
 
-FIDELITY_QUERIES: Final = 200
-FIDELITY_K: Final = 20
+_LOG = structlog.get_logger()
+_SECONDS = instruments.histogram(metrics.CUT_SECONDS)
+RETRY_S: Final = 1.0
 
 
 class Cutter:
-    """Writes the snapshots of one model into its store and catalog."""
+    """Writes the snapshots of one model into its store and catalog, one at a time.
 
-    def __init__(self, store: Path, catalog: Catalog, epoch: int) -> None:
-        self._store, self._catalog, self._epoch = store, catalog, epoch
+    With ``fork`` a child writes while the trainer goes on learning; a full store is tried again there until
+    there is room.
+    """
+
+    def __init__(self, store: Path, catalog: Catalog, epoch: int, *, fork: bool = False) -> None:
+        self._store, self._catalog, self._epoch, self._fork = store, catalog, epoch, fork
+        self._pending: tuple[str, Task] | None = None
+        self._began = 0.0
         self._clear_garbage()
 
     def _clear_garbage(self) -> None:
@@ -45,24 +58,88 @@ class Cutter:
         Raises :class:`StorageUnavailable` when the store is full and :class:`~sluice.errors.StaleEpoch`
         when a newer trainer has taken over.
         """
-        name = snapshot_name(trainer)
-        if self._catalog.get(name) is None:
-            self._write(name, trainer, now)
-        trainer.was_cut(name, now)
+        name = self.begin(trainer, now, patient=False)
+        while not self.settled(1.0):
+            pass
         return name
 
-    def _write(self, name: str, trainer: Trainer, now: float) -> None:
-        directory = self._store / name
-        try:
-            made = writer.write(directory, trainer.content(), _provenance(trainer, name, now), fidelity)
-        except OSError as error:
-            raise StorageUnavailable(f"{name} cannot be written: {error.strerror}; free the store") from error
-        self._catalog.commit(entry_of(directory, made, self._epoch))
+    def begin(self, trainer: Trainer, now: float, *, patient: bool = True) -> str:
+        """Begin to cut what ``trainer`` knows now and return the snapshot's id; none may be pending.
 
-    def sweep(self) -> None:
-        """Delete what the rollout has released, files first."""
+        A ``patient`` child waits for room in a full store.
+        """
+        name = snapshot_name(trainer)
+        if self._catalog.get(name) is None:
+            provenance = _provenance(trainer, name, now)
+
+            def work(tell: Tell) -> bytes:
+                return self._write(trainer, provenance, tell if patient and self._fork else None)
+
+            self._began = time.monotonic()
+            self._pending = name, start(work, fork=self._fork)
+        trainer.was_cut(name)
+        return name
+
+    def _write(self, trainer: Trainer, provenance: dict[str, Any], tell: Tell | None) -> bytes:
+        directory, parent = self._store / provenance["id"], provenance["parent"]
+        content = msgspec.structs.replace(trainer.content(), histories=histories(trainer))
+        measure = partial(fidelity, histories=content.histories)
+        # A large index takes its parent's centroids over. If the parent is gone they are trained anew: then a
+        # replayed cut has other bytes, which nobody has seen, for only what was never entered is cut again.
+        from_parent = self._store / parent if parent else None
+        while True:
+            try:
+                made = writer.write(directory, content, provenance, measure, from_parent)
+                return msgspec.json.encode(entry_of(directory, made, self._epoch))
+            except OSError as error:
+                reason = f"{directory.name} cannot be written: {error.strerror}; free the store"
+                if tell is None:
+                    raise StorageUnavailable(reason) from error
+                tell(reason)
+                time.sleep(RETRY_S)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a snapshot is pending; a checkpoint made now would lose it if this process died."""
+        return self._pending is not None
+
+    def settled(self, timeout_s: float = 0.0) -> bool:
+        """Enter the pending snapshot once it is written, waiting so long for it; return whether none is left.
+
+        Raises :class:`StorageUnavailable` when the catalog cannot take it now: call again. Raises
+        :class:`~sluice_trainer.forked.ChildDied` if it can only be cut by a replay of the journal.
+        """
+        if self._pending is None:
+            return True
+        name, task = self._pending
+        ended = task.ended(timeout_s)
+        for reason in task.told():
+            _LOG.error("storage unavailable, waiting", reason=reason)
+        if not ended:
+            return False
+        entry = msgspec.json.decode(task.result(), type=CatalogEntry)
+        self._catalog.commit(entry)
+        self._pending = None
+        took_s = time.monotonic() - self._began
+        _SECONDS.observe(took_s)
+        _LOG.info("snapshot cut", snapshot=name, took_ms=round(1e3 * took_s), **entry.metrics)
+        return True
+
+    def abandon(self) -> None:
+        """End what is pending: a replay of the journal cuts it again."""
+        if self._pending is not None:
+            self._pending[1].kill()
+            self._pending = None
+
+    def sweep(self, oldest: Position, named: set[str]) -> None:
+        """Delete what the rollout has released, files first, unless a replay may ask for it.
+
+        ``oldest`` is the oldest checkpoint kept: a replay from it cuts again what was cut later. ``named``
+        are the snapshots that plans since then evaluate.
+        """
         for entry in self._catalog.entries():
-            if entry.released:
+            cut_again = entry.spec_hash == oldest.spec_hash and entry.interactions > oldest.interactions
+            if entry.released and entry.id not in named and not cut_again:
                 shutil.rmtree(self._store / entry.id, ignore_errors=True)
                 self._catalog.remove(entry.id)
 
@@ -96,27 +173,11 @@ def _provenance(trainer: Trainer, name: str, now: float) -> dict[str, Any]:
     }
 
 
-def fidelity(unit: Unit) -> dict[str, float]:
-    """Return ``indexRecall``: the share of the exact top 20 that the index finds.
-
-    Asked with what users really ask: the encoded histories of single items, spread over the catalogue.
-    """
-    if not isinstance(unit.items, VectorsPart):
-        return {"indexRecall": 1.0}  # a neighbours part is searched exactly
-    items = len(unit.items.ids)
-    rows = np.unique(np.linspace(0, items - 1, min(items, FIDELITY_QUERIES)).astype(np.int32))
-    shares = []
-    for row in rows:
-        query = unit.encode_rows(np.array([[row]], dtype=np.int32), np.ones((1, 1), dtype=np.float32))
-        shares.append(_share(unit.items, query))
-    return {"indexRecall": float(np.mean(shares)) if shares else 1.0}
-
-
-def _share(part: VectorsPart, query: Query) -> float:
-    """Return how much of the exact top is found; by score, because items of equal score are equally right."""
-    nothing = np.empty(0, dtype=np.int32)
-    scores = part.scores(query)[0]
-    exact = top(scores, FIDELITY_K, nothing)
-    found = part.search(query, FIDELITY_K, nothing).rows
-    least = exact.scores[-1] - 1e-5 * max(1.0, abs(float(exact.scores[-1])))
-    return float((scores[found] >= least).sum()) / len(exact.rows)
+def histories(trainer: Trainer) -> Histories | None:
+    """Return the recent interactions of up to 256 users, spread over all; None while there are too few."""
+    recent = trainer.recent
+    users = np.flatnonzero(recent.items[:, -1] >= 0)
+    if len(users) < QUERIES // 4:
+        return None
+    chosen = users[np.linspace(0, len(users) - 1, min(len(users), QUERIES)).astype(np.int64)]
+    return Histories(recent.items[chosen, ::-1], recent.weights[chosen, ::-1])

@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from sluice.encoder import Matrix, Rows
 from sluice.evidence import Paired
 from sluice.snapshot.unit import Unit
+from sluice_trainer.learners.protocol import Interactions
+from sluice_trainer.learners.sampling import hashes
 
 MISS: Final = np.iinfo(np.int32).max
 """The rank of an item that the contender lacks or cannot score."""
+_SAMPLE: Final = 0x5A11  # the sample's own stream of hashes
 _CELLS: Final = 4_000_000  # scores held at once: 16 MB
 Ranks = NDArray[np.int32]
+Places = NDArray[np.intp]
+Pairs = tuple[Places, Rows]
+"""(position, item): what the user of the event at that position had seen before it, each once."""
 
 
 class Events(NamedTuple):
@@ -31,9 +37,14 @@ class Events(NamedTuple):
     items: Rows
     recent: Rows
     weights: Matrix
-    seen: tuple[NDArray[np.intp], Rows]
+    seen: Pairs
 
-    def take(self, chosen: NDArray[np.intp]) -> "Events":
+    @classmethod
+    def of(cls, batch: Interactions, places: Places, seen: Pairs) -> "Events":
+        """Return the events at ``places`` of a batch; ``seen`` counts positions among these."""
+        return cls(batch.items[places], batch.recent[places], batch.recent_weights[places], seen)
+
+    def take(self, chosen: Places) -> "Events":
         """Return the events at the ascending positions ``chosen``."""
         positions, items = self.seen
         kept = np.isin(positions, chosen)
@@ -56,6 +67,40 @@ class Events(NamedTuple):
         )
 
 
+def sampled(keys: NDArray[np.uint64], of: int) -> NDArray[np.bool_]:
+    """Return a sample of one event ``of`` so many, by a hash of the event: the same on every replay."""
+    if of == 1:
+        return np.ones(len(keys), dtype=np.bool_)
+    chosen: NDArray[np.bool_] = hashes(_SAMPLE, keys, np.zeros(1, dtype=np.uint64)) % np.uint64(of) == 0
+    return chosen
+
+
+def seen_within(batch: Interactions, first: NDArray[np.bool_], asked: Places) -> Pairs:
+    """Return what the users of the events ``asked`` saw in the batch before them.
+
+    ``first`` tells which events show their user a new item; positions are among ``asked``.
+    """
+    order = np.argsort(batch.users, kind="stable")
+    new = order[first[order]]  # by user, then in order
+    marks = _marks(batch.users[new], new)
+    starts = np.searchsorted(marks, _marks(batch.users[asked], np.zeros_like(asked)))
+    counts = np.searchsorted(marks, _marks(batch.users[asked], asked)) - starts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    early = new[np.repeat(starts, counts) + within]
+    return np.repeat(np.arange(len(asked)), counts), batch.items[early]
+
+
+def _marks(users: Rows, places: Places) -> NDArray[np.int64]:
+    return (users.astype(np.int64) << 32) | places
+
+
+def merged(one: Pairs, other: Pairs) -> Pairs:
+    """Return the pairs of both, positions ascending."""
+    positions = np.concatenate([one[0], other[0]])
+    order = np.argsort(positions, kind="stable")
+    return positions[order], np.concatenate([one[1], other[1]])[order]
+
+
 def ranks_of(unit: Unit, rows: Rows, events: Events) -> Ranks:
     """Return the rank of each event's item by ``unit``; ``rows`` maps trainer rows to the unit's, or -1."""
     step = max(1, _CELLS // max(1, len(unit.items.ids)))
@@ -68,12 +113,19 @@ def ranks_of(unit: Unit, rows: Rows, events: Events) -> Ranks:
 
 def _ranks_of_chunk(unit: Unit, rows: Rows, events: Events) -> Ranks:
     recent = np.where(events.recent >= 0, rows[events.recent], -1).astype(np.int32)
-    scores = unit.items.scores(unit.encode_rows(recent, events.weights))
+    try:
+        scores = unit.items.scores(unit.encode_rows(recent, events.weights))
+    except np.linalg.LinAlgError:  # weights so large that no query solves them: a miss for their user alone
+        if len(events.items) == 1:
+            return np.array([MISS], dtype=np.int32)
+        middle = len(events.items) // 2
+        halves = events.slice(0, middle), events.slice(middle, len(events.items))
+        return np.concatenate([_ranks_of_chunk(unit, rows, half) for half in halves])
     positions, seen = events.seen
     return rank(scores, rows[events.items], (positions, rows[seen]))
 
 
-def rank(scores: Matrix, items: Rows, seen: tuple[NDArray[np.intp], Rows]) -> Ranks:
+def rank(scores: Matrix, items: Rows, seen: Pairs) -> Ranks:
     """Return each row's rank of ``items`` among what is not ``seen``; -1 in ``items`` is a miss.
 
     ``scores`` is ``(n, items)``. Rank 1 is best; equal scores count as better than one's own.
@@ -86,7 +138,7 @@ def rank(scores: Matrix, items: Rows, seen: tuple[NDArray[np.intp], Rows]) -> Ra
     return np.where(np.isfinite(own), np.maximum(better, 1), MISS).astype(np.int32)
 
 
-def _count(positions: NDArray[np.intp], holds: NDArray[np.bool_], size: int) -> Ranks:
+def _count(positions: Places, holds: NDArray[np.bool_], size: int) -> Ranks:
     return np.bincount(positions[holds], minlength=size).astype(np.int32)
 
 

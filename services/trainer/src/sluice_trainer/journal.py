@@ -2,11 +2,15 @@
 
 One line per plan: CRC-32 in hex, a space, JSON. A torn last line (the process died while writing) is cut
 off on opening: its plan was never carried out. Any other broken line stops the trainer.
+
+A chain of append-only files: a new one begins with each checkpoint and is named after the checkpoint's plan
+sequence. A file is needed as long as a checkpoint from before its end may have to be taken.
 """
 
 import errno
 import os
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from zlib import crc32
 
@@ -14,17 +18,35 @@ import msgspec
 
 from sluice.errors import StorageUnavailable
 from sluice.routing import Routing
+from sluice.snapshot.writer import sync
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the spec had decided when a plan was made, so that a replay does the same under another spec.
+
+    A snapshot is cut after ``cut_seconds`` or ``cut_events``; ``metrics`` are measured for evidence, on one
+    event ``of`` so many.
+    """
+
+    cut_seconds: float
+    cut_events: int
+    metrics: tuple[str, ...]
+    of: int = 1
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Learn these offsets now. ``ranges`` maps partition number to a half-open offset range.
 
-    ``now`` is Unix seconds. ``fit`` marks the first plan: train from scratch on all of it.
+    ``now`` is Unix seconds, a label: clocks jump. ``elapsed`` is how many seconds this process worked or
+    waited since its last plan, or its start. ``fit`` marks the first plan: train from scratch on all of it.
+    ``routing`` names no snapshot that could not be opened.
     """
 
     sequence: int
     ranges: dict[int, tuple[int, int]]
     now: float
+    rules: Rules
+    elapsed: float = 0.0
     fit: bool = False
     routing: Routing | None = None
 
@@ -35,25 +57,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """Plans since a checkpoint: one append-only file per checkpoint, named after its plan sequence."""
+    """Plans since the oldest checkpoint kept."""
 
     def __init__(self, folder: Path, base: int, oldest: int) -> None:
-        """Open the journal that follows checkpoint ``base``; delete those from before checkpoint ``oldest``.
+        """Open the journals that follow checkpoint ``oldest``, delete those from before it.
 
-        ``plans`` are all plans after ``base``, those in younger files too: they are there if the newest
-        checkpoint was damaged and an older one had to be taken.
+        ``plans`` are all plans after checkpoint ``base``. What a file holds beyond the start of the next one
+        never was: writing it failed, and it was not carried out.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob("journal-*.log")):
-            if _base_of(path) < oldest:
-                path.unlink()
+        self._folder = folder
+        self._named: dict[int, set[str]] = {}
+        self.drop_before(oldest)
         files = sorted(folder.glob("journal-*.log"))
-        self.plans = [plan for path in files for plan in _read(path) if plan.sequence > base]
-        self.path = folder / f"journal-{base:012d}.log"
-        if files and _base_of(files[-1]) > base:
-            self.path = files[-1]
-        self._stream = self.path.open("ab", buffering=0)
+        self.plans: list[Plan] = []
+        for path, following in zip_longest(files, files[1:]):
+            plans = [plan for plan in _read(path) if not following or plan.sequence <= _base_of(following)]
+            self.plans += [plan for plan in plans if plan.sequence > base]
+            self._named[_base_of(path)] = {name for plan in plans for name in _names_of(plan)}
+        self._open(max([base, *map(_base_of, files)]))
+
+    def _open(self, base: int) -> None:
+        self.path = self._folder / f"journal-{base:012d}.log"
+        try:
+            self._stream = self.path.open("ab", buffering=0)
+            sync(self._folder)
+        except OSError as error:
+            raise StorageUnavailable(f"{self.path.name} cannot be written: {error.strerror}") from error
         self._end = self._stream.tell()
+        self._current = self._named.setdefault(base, set())
 
     def append(self, plan: Plan) -> None:
         """Write a plan durably; a plan that could not be written is not in the journal, so another may follow."""
@@ -67,10 +99,36 @@ class Journal:
         except OSError as error:
             raise StorageUnavailable(f"{self.path.name} cannot be written: {error.strerror}") from error
         self._end += len(line)
+        self._current.update(_names_of(plan))
+
+    def rotate(self, sequence: int) -> None:
+        """Begin the file that follows a checkpoint of plan ``sequence``, which may yet fail.
+
+        Raises :class:`StorageUnavailable` if it cannot be made; the old one goes on then.
+        """
+        old = self._stream
+        self._open(sequence)
+        old.close()
+
+    def drop_before(self, oldest: int) -> None:
+        """Delete what no checkpoint needs: those from before checkpoint ``oldest``."""
+        for path in self._folder.glob("journal-*.log"):
+            if _base_of(path) < oldest:
+                path.unlink()
+                self._named.pop(_base_of(path), None)
+
+    def named(self) -> set[str]:
+        """Return the snapshots that a replay from any checkpoint kept would open."""
+        return {name for names in self._named.values() for name in names}
 
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+def _names_of(plan: Plan) -> set[str]:
+    routing = plan.routing
+    return {name for name in (routing.stable, routing.candidate) if name} if routing else set()
 
 
 def _base_of(path: Path) -> int:
@@ -87,4 +145,10 @@ def _read(path: Path) -> Iterator[Plan]:
         checksum, _, document = line.partition(b" ")
         if b"%08x" % crc32(document) != checksum:
             raise StorageUnavailable(f"{path.name} line {number} is damaged; restore the trainer's volume")
-        yield msgspec.json.decode(document, type=Plan)
+        try:
+            yield msgspec.json.decode(document, type=Plan)
+        except msgspec.DecodeError as error:
+            raise StorageUnavailable(
+                f"{path.name} line {number} was written by another version of Sluice ({error}); run that version,"
+                " or delete the folder to learn again from the start of the log"
+            ) from error

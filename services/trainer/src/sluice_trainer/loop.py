@@ -13,28 +13,37 @@ from typing import Final
 
 import structlog
 
+from sluice import instruments, logs, metrics
 from sluice.catalog import Catalog
 from sluice.errors import StorageUnavailable
-from sluice.events import EventLog, Partition, StoredRecord
+from sluice.events import EventLog, StoredRecord
 from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of, trainer_group
 from sluice_trainer import checkpoint
-from sluice_trainer.batch import interactions_in
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
-from sluice_trainer.journal import Journal, Plan
-from sluice_trainer.trainer import Trainer
+from sluice_trainer.dead_letters import DeadLetters
+from sluice_trainer.journal import Journal
+from sluice_trainer.planning import POLL_S, Due, Planner, offsets_of
+from sluice_trainer.saving import Saved, Saver
+from sluice_trainer.trainer import Outcome, Trainer
 
 _LOG = structlog.get_logger()
-BATCH: Final = 256
-POLL_S: Final = 0.2
+_LEARN = instruments.histogram(metrics.LEARN_SECONDS)
+_EVIDENCE = instruments.counter(metrics.EVIDENCE_ROWS).labels("paired")
+_DELAY = instruments.gauge(metrics.DELAY)
 RETRY_S: Final = 1.0
 HEARTBEAT_S: Final = 2.0
+LAST_CUT_S: Final = 10.0
+"""How long the end waits for a pending snapshot; without it there is no checkpoint, and a replay cuts it."""
 
 
 class Loop:
-    """Drives one :class:`Trainer` from the log; everything it talks to is a port."""
+    """Drives one :class:`Trainer` from the log; everything it talks to is a port.
+
+    With ``fork``, children write checkpoints and snapshots while learning goes on.
+    """
 
     def __init__(
         self,
@@ -48,34 +57,36 @@ class Loop:
         routing: RoutingStore,
         warmup_events: int,
         checkpoint_s: float,
+        fork: bool = False,
     ) -> None:
-        self.trainer, self._folder, self._log = trainer, folder, log
-        self._evidence, self._routing = evidence, routing
-        self._contenders, self._cutter = Contenders(store), Cutter(store, catalog, catalog.claim())
-        self._topic = topics_of(trainer.model.spec.source.name).interactions
-        self._warmup, self._checkpoint_s = warmup_events, checkpoint_s
-        self._checkpointed = time.monotonic()
+        self.trainer, self._log, self._evidence, self._routing = trainer, log, evidence, routing
+        self._saver = Saver(trainer, folder, checkpoint_s, fork=fork)
+        self._cutter = Cutter(store, catalog, catalog.claim(), fork=fork)
+        self._planner = Planner(trainer, log, routing, Contenders(store), warmup_events)
         self._heard_at = 0.0
-        self._unsent: list[EvidenceRow] = []
-        self._to_cut: float | None = None
-        self._journal = self._recover()
+        self._last: tuple[Due, Outcome] | None = None  # its evidence and letters are still to be written
+        self._cut_due, self._now = False, 0.0
+        self._journal = self._recover(folder)
 
-    def _recover(self) -> Journal:
+    def _recover(self, folder: Path) -> Journal:
         """Take over the newest checkpoint, then carry out again the plans journaled since."""
-        found = checkpoint.newest(self._folder)
+        found = checkpoint.newest(folder)
         if found is not None:
             self.trainer.restore(found)
-        journal = Journal(
-            self._folder, self.trainer.position.sequence, checkpoint.oldest_sequence(self._folder)
+        letters, source = found.letters if found else {}, self.trainer.model.spec.source.name
+        self._dead_letters = DeadLetters(
+            self._log, topics_of(source).dead_letters, self.trainer.model.key, letters
         )
+        journal = Journal(folder, self.trainer.position.sequence, checkpoint.oldest_sequence(folder))
         try:
             for plan in journal.plans:
-                self._carry_out(plan, self._read_exactly(plan))
+                self._carry_out(self._planner.again(plan), replay=True)
         except BaseException:
             journal.close()
             raise
         if found or journal.plans:
-            _LOG.info("resumed", offsets=self.trainer.position.offsets, replayed=len(journal.plans))
+            ends = sorted(offsets_of(self.trainer).items())
+            _LOG.info("resumed", positions=logs.positions(ends), replayed=len(journal.plans))
         return journal
 
     def run(self, stopping: threading.Event) -> None:
@@ -84,107 +95,77 @@ class Loop:
             try:
                 self.turn()
             except StorageUnavailable as error:
-                _LOG.error("storage-unavailable", reason=str(error))
+                _LOG.error("storage unavailable, waiting", reason=str(error))
                 stopping.wait(RETRY_S)
         self._end()
 
     def _end(self) -> None:
         """Checkpoint, unless the last plan is not settled: then the journal carries it out again."""
         try:
-            self._settle()
-            if self.trainer.position.sequence:
+            settled = self._settled(LAST_CUT_S) and self._cutter.settled(LAST_CUT_S)
+            if settled and self.trainer.position.sequence:
                 self.save()
         except StorageUnavailable as error:
-            _LOG.error("ended-without-checkpoint", reason=str(error))
+            _LOG.error(
+                "ended without a checkpoint, the journal carries its last plans out again", reason=str(error)
+            )
         self.close()
 
     def close(self) -> None:
-        """Close the journal."""
+        """End what is still pending, without waiting for it."""
+        self._cutter.abandon()
+        self._saver.wait()
         self._journal.close()
 
     def turn(self) -> bool:
         """Do one plan, if there is anything to learn; return whether there was."""
-        self._settle()
-        plan, records = self._next_fit() if not self.trainer.position.fitted else self._next_batch()
-        if plan is None:
+        if not self._settled(POLL_S):
+            return False
+        due = self._planner.next()
+        if due is None:
             self._heartbeat()
         else:
-            self._journal.append(plan)
-            self._carry_out(plan, records)
-        if plan is not None and (plan.fit or time.monotonic() - self._checkpointed >= self._checkpoint_s):
-            self.save()
-        return plan is not None
+            self._journal.append(due.plan)
+            self._planner.journaled(due.plan)
+            self._carry_out(due)
+        self._save_when_due()
+        return due is not None
 
-    def _next_batch(self) -> tuple[Plan | None, list[StoredRecord]]:
-        offsets = self.trainer.position.offsets
-        positions = {part: offsets.get(part.number, 0) for part in self._log.partitions(self._topic)}
-        found = self._log.read(positions, BATCH, POLL_S)
-        records = sorted(
-            found, key=lambda record: (record.partition, record.offset)
-        )  # as a replay reads them
-        return (self._plan(records), records) if records else (None, [])
+    def _carry_out(self, due: Due, *, replay: bool = False) -> None:
+        with _LEARN.time():
+            self._last = due, self.trainer.apply(*due)
+        if not replay:
+            _tell_delay(due.records)
+        self._cut_due = self.trainer.cut_due(due.plan.rules)
+        if due.plan.fit:
+            self._saver.hurry()
+        self._settled(replay=replay)
 
-    def _next_fit(self) -> tuple[Plan | None, list[StoredRecord]]:
-        """Return the plan of the first training once the log holds enough to start from."""
-        ends = self._log.end_offsets(self._topic)
-        records = self._read_until(dict.fromkeys(ends, 0), ends) if sum(ends.values()) >= self._warmup else []
-        if interactions_in(records) < self._warmup:
-            self._log.read(ends, 1, POLL_S)  # wait for the next one
-            return None, []
-        return self._plan(records, fit=True), records
+    def _settled(self, timeout_s: float = 0.0, *, replay: bool = False) -> bool:
+        """Write what the last plan gave; return whether all of it is written, so that another may follow.
 
-    def _plan(self, records: Sequence[StoredRecord], *, fit: bool = False) -> Plan:
-        ranges: dict[int, tuple[int, int]] = {}
-        for record in records:
-            start, _ = ranges.get(record.partition.number, (record.offset, 0))
-            ranges[record.partition.number] = (start, record.offset + 1)
-        sequence = self.trainer.position.sequence + 1
-        return Plan(sequence=sequence, ranges=ranges, now=time.time(), fit=fit, routing=self._routing.read())
-
-    def _read_exactly(self, plan: Plan) -> list[StoredRecord]:
-        starts = {Partition(self._topic, part): start for part, (start, _) in plan.ranges.items()}
-        ends = {Partition(self._topic, part): end for part, (_, end) in plan.ranges.items()}
-        return self._read_until(starts, ends)
-
-    def _read_until(self, starts: dict[Partition, int], ends: dict[Partition, int]) -> list[StoredRecord]:
-        """Return all records from ``starts`` to just before ``ends``, by partition and offset."""
-        records: list[StoredRecord] = []
-        for partition, end in sorted(ends.items()):
-            position = starts[partition]
-            while position < end:
-                found = self._log.read({partition: position}, 10_000, POLL_S)
-                if not found:
-                    raise StorageUnavailable(
-                        f"{partition.topic}[{partition.number}] gives nothing at {position} although it"
-                        f" reaches to {end}; check the log's retention"
-                    )
-                records.extend(record for record in found if record.offset < end)
-                position = found[-1].offset + 1
-        return records
-
-    def _carry_out(self, plan: Plan, records: Sequence[StoredRecord]) -> None:
-        contest = self._contenders.of(plan.routing)
-        self._unsent += self.trainer.apply(plan, records, contest)
-        if self.trainer.cut_due(plan.now):
-            self._to_cut = plan.now
-        self._settle()
-
-    def _settle(self) -> None:
-        """Write what the last plan gave; it stays due while a store is unavailable, and nothing goes on."""
-        if self._unsent:
-            self._evidence.append(self._unsent)
-            self._unsent = []
-        if self._to_cut is not None:
-            started = time.monotonic()
-            name = self._cutter.cut(self.trainer, self._to_cut)
-            self._to_cut = None
-            took_ms = round(1000 * (time.monotonic() - started))
-            _LOG.info("snapshot-cut", snapshot=name, took_ms=took_ms, **self.trainer.window.summary())
+        What raises :class:`StorageUnavailable` stays due. A snapshot that is due while another is pending
+        waits for it; no plan follows until it was begun.
+        """
+        if self._last is not None:
+            due, outcome = self._last
+            self._dead_letters.write(outcome.refused, due.records)
+            if outcome.evidence:
+                self._evidence.append(outcome.evidence)
+                _EVIDENCE.inc(len(outcome.evidence))
+            self._now, self._last = due.plan.now, None
+        free = self._cutter.settled(timeout_s if self._cut_due else 0.0)
+        if self._cut_due and free:
+            cut = self._cutter.cut if replay else self._cutter.begin
+            cut(self.trainer, self._now)
+            self._cut_due = False
+            self._cutter.settled()
+        return not self._cut_due
 
     def _heartbeat(self) -> None:
         """Tell the gates that the evidence is not stale, there just were no events."""
         routing, now = self._routing.read(), time.time()
-        if routing is None or routing.candidate is None or now - self._heard_at < HEARTBEAT_S:
+        if routing is None or routing.candidate is None or abs(now - self._heard_at) < HEARTBEAT_S:
             return
         self._heard_at = now
         row = EvidenceRow(
@@ -193,17 +174,35 @@ class Loop:
             writer=f"paired/{self.trainer.model.key}",
             sequence=f"heartbeat:{now:.3f}",
             at=now,
-            weight=routing.weight,
+            weight_epoch=routing.weight_epoch,
         )
         self._evidence.append([row])
+        _EVIDENCE.inc()
+
+    def _save_when_due(self) -> None:
+        saved = self._saver.settled()
+        if saved is not None:
+            self._tidy(saved)
+        if self._saver.due and not self._cutter.busy and not self._cut_due and self.trainer.position.sequence:
+            self._saver.begin(self._journal, self._dead_letters.ends())
+            if (done := self._saver.settled()) is not None:
+                self._tidy(done)
 
     def save(self) -> None:
-        """Checkpoint, start a new journal, note the offsets for lag monitoring, sweep released snapshots."""
-        checkpoint.write(self._folder, self.trainer.checkpoint())
-        self._journal.close()
-        sequence, oldest = self.trainer.position.sequence, checkpoint.oldest_sequence(self._folder)
-        self._journal = Journal(self._folder, sequence, oldest)
-        offsets = {Partition(self._topic, part): end for part, end in self.trainer.position.offsets.items()}
-        self._log.commit(trainer_group(self.trainer.model.key), offsets)
-        self._cutter.sweep()
-        self._checkpointed = time.monotonic()
+        """Checkpoint here and now."""
+        self._saver.wait()
+        self._tidy(self._saver.save(self._journal, self._dead_letters.ends()))
+
+    def _tidy(self, saved: Saved) -> None:
+        """Let go of what a sound checkpoint makes needless, and note the offsets for lag monitoring."""
+        self._journal.drop_before(saved.oldest.sequence)
+        self._log.commit(trainer_group(self.trainer.model.key), saved.offsets)
+        self._cutter.sweep(saved.oldest, self._journal.named())
+
+
+def _tell_delay(records: Sequence[StoredRecord]) -> None:
+    """Tell how long the oldest record of each partition had waited."""
+    now = time.time()
+    for record in reversed(records):  # the oldest of a partition comes first, so it is told last
+        delay_s = max(0.0, now - record.timestamp / 1e3)
+        _DELAY.labels(record.partition.topic, record.partition.number).set(delay_s)

@@ -1,84 +1,90 @@
 """What a trainer tells over HTTP: ``/healthz``, ``/readyz``, ``/status`` (JSON), ``/metrics``."""
 
-import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sluice import metrics
+from sluice import instruments, metrics
+from sluice import status as server
+from sluice.events import Partition
+from sluice.instruments import family
+from sluice.topics import topics_of
 from sluice_trainer.trainer import Trainer
 
 
-def describe(trainer: Trainer, lag: int) -> dict[str, Any]:
-    """Return the position and quality of a trainer as JSON values; ``lag`` in events."""
+def describe(trainer: Trainer, ends: Mapping[Partition, int]) -> dict[str, Any]:
+    """Return the position and quality of a trainer as JSON values; ``ends`` are the log's end offsets.
+
+    ``lag`` = events not yet learned, ``lags`` the same by partition number.
+    """
     position = trainer.position
+    lags = {str(part.number): end - position.offsets.get(part.number, 0) for part, end in ends.items()}
     return {
         "model": trainer.model.key,
         "algorithm": trainer.model.spec.algorithm.type.value,
+        "topic": topics_of(trainer.model.spec.source.name).interactions,
         "fitted": position.fitted,
         "interactions": position.interactions,
         "duplicates": position.duplicates,
         "rejected": position.rejected,
         "forgets": position.forgets,
+        "items": len(trainer.items),
+        "users": len(trainer.users),
         "snapshots": position.snapshots,
         "newest": position.cut_snapshot,
         "offsets": {str(part): offset for part, offset in position.offsets.items()},
-        "lag": lag,
+        "lag": sum(lags.values()),
+        "lags": lags,
         "quality": trainer.window.summary(),
     }
 
 
-class _Exposition(Collector):
-    """Turns :func:`describe` into metrics at each scrape, so that nothing is counted twice."""
+class Exposition(Collector):
+    """Turns :func:`describe` into metrics at each scrape, so that a replay counts nothing twice."""
 
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self._status = status
 
     def collect(self) -> list[Metric]:
+        """Return the trainer's state as metrics."""
         status = self._status()
-        recall = GaugeMetricFamily(metrics.RECALL, "Prequential quality", labels=["metric"])
-        for name, value in status["quality"].items():
-            recall.add_metric([name], value)
+        topic = status["topic"]
         return [
-            CounterMetricFamily(metrics.EVENTS_LEARNED, "Accepted events", status["interactions"]),
-            CounterMetricFamily(metrics.EVENTS_REJECTED, "Unreadable events", status["rejected"]),
-            CounterMetricFamily(metrics.SNAPSHOTS_CUT, "Snapshots cut", status["snapshots"]),
-            GaugeMetricFamily(metrics.LAG, "Events not yet learned", status["lag"]),
-            recall,
+            family(metrics.EVENTS_LEARNED, {(): status["interactions"]}),
+            family(metrics.EVALUATED, {(): status["quality"].get("samples", 0)}),
+            family(metrics.EVENTS_REJECTED, {(topic, "unreadable"): status["rejected"]}),
+            family(metrics.EVENTS_REPEATED, {(topic,): status["duplicates"]}),
+            family(metrics.SNAPSHOTS_CUT, {(): status["snapshots"]}),
+            family(metrics.LAG, {(topic, part): lag for part, lag in status["lags"].items()}),
+            family(metrics.ROWS, {(entity,): status[entity] for entity in ("items", "users")}),
+            family(metrics.QUALITY, _scores(status["quality"])),
         ]
 
 
-def serve(port: int, status: Callable[[], dict[str, Any]]) -> ThreadingHTTPServer:
-    """Start answering on ``port`` (0 = any) in a thread; raises OSError if the port is taken."""
-    registry = CollectorRegistry()
-    registry.register(_Exposition(status))
-    routes: dict[str, Callable[[], tuple[str, bytes]]] = {
-        "/healthz": lambda: ("text/plain", b"ok"),
-        "/readyz": lambda: ("text/plain", b"ok"),
-        "/status": lambda: ("application/json", orjson.dumps(status())),
-        "/metrics": lambda: (CONTENT_TYPE_LATEST, generate_latest(registry)),
-    }
+def _scores(quality: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    """Return labels and value of each score; one is called ``window:popular:recall@20`` or the like."""
+    return {_labels(*name.split(":")): value for name, value in quality.items() if name != "samples"}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path not in routes:
-                self.send_error(404)
-                return
-            content_type, body = routes[self.path]()
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: scrapes are not worth a line."""
+def _labels(*words: str) -> tuple[str, str, str]:
+    contender = "popular" if "popular" in words else "served"
+    return words[-1], contender, "newest" if "window" in words else "all"
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True, name="status").start()
-    return server
+
+def registry_of(status: Callable[[], dict[str, Any]]) -> CollectorRegistry:
+    """Return everything a trainer exposes: its state, and the process's instruments."""
+    return instruments.with_instruments(Exposition(status))
+
+
+def serve(
+    port: int,
+    status: Callable[[], dict[str, Any]],
+    host: str = "127.0.0.1",
+    *,
+    registry: Collector | None = None,
+) -> server.StatusServer:
+    """Start answering on ``port`` (0 = any); raises :class:`~sluice.errors.InvalidSetting` if it is taken."""
+    return server.serve(host, port, status, registry=registry or registry_of(status))

@@ -1,10 +1,10 @@
 """A SQLite database that several processes and threads share."""
 
+import contextlib
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,24 +67,34 @@ class Database:
         found = self.read(statement, parameters)
         return found[0] if found else None
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: durable at the end, rolled back if the body raises."""
+        """One write transaction: durable at the end, rolled back if the body raises.
+
+        Within another one of this thread it is part of that: all or nothing of both.
+        """
         connection = self.connection
+        if connection.in_transaction:
+            yield connection
+            return
         try:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield connection
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, sqlite3.Error):
+                message = f"{self.path.name} cannot be written: {error}; check the disk"
+                raise StorageUnavailable(message) from error
+            raise
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Leave no transaction open, lest a later one took itself for a part of it."""
+        if connection.in_transaction:  # a full disk has ended it already
+            try:
                 connection.execute("ROLLBACK")
-            raise StorageUnavailable(
-                f"{self.path.name} cannot be written: {error}; check the disk"
-            ) from error
+            except sqlite3.Error:  # what went wrong first is on its way already
+                self.close()
 
     def close(self) -> None:
         """Close this thread's connection."""

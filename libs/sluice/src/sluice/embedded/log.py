@@ -87,20 +87,32 @@ class EmbeddedLog:
         return True
 
     def _read_now(self, positions: Mapping[Partition, int], limit: int) -> list[StoredRecord]:
+        """Give each partition its share first, then what is left of ``limit`` to those that have more."""
         share = max(1, limit // max(1, len(positions)))
         order = list(positions.items())
         if limit < len(order):  # not all can give one; another begins each time
             first = next(self._turns) % len(order)
             order = order[first:] + order[:first]
         found: list[StoredRecord] = []
+        more = []
         for partition, position in order:
-            rows = self._database.read(
-                "SELECT offset, timestamp, key, value, headers FROM records"
-                " WHERE topic = ? AND part = ? AND offset >= ? ORDER BY offset LIMIT ?",
-                (partition.topic, partition.number, position, min(share, limit - len(found))),
-            )
-            found.extend(_stored(partition, *row) for row in rows)
+            records = self._read_part(partition, position, min(share, limit - len(found)))
+            if len(records) == share:
+                more.append((partition, records[-1].offset + 1))
+            found.extend(records)
+        for partition, position in more:
+            found.extend(self._read_part(partition, position, limit - len(found)))
         return found
+
+    def _read_part(self, partition: Partition, position: int, limit: int) -> list[StoredRecord]:
+        if limit <= 0:
+            return []
+        rows = self._database.read(
+            "SELECT offset, timestamp, key, value, headers FROM records"
+            " WHERE topic = ? AND part = ? AND offset >= ? ORDER BY offset LIMIT ?",
+            (partition.topic, partition.number, position, limit),
+        )
+        return [_stored(partition, *row) for row in rows]
 
     def end_offsets(self, topic: str) -> dict[Partition, int]:
         """See :class:`~sluice.events.EventLog`."""

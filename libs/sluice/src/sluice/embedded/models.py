@@ -1,14 +1,15 @@
 """Catalog, evidence and routing of one model on SQLite."""
 
+import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from sluice.catalog import CatalogEntry
 from sluice.embedded.database import Database
 from sluice.errors import Conflict, StaleEpoch
-from sluice.evidence import EvidenceRow, EvidenceTotals, add_up
+from sluice.evidence import EvidenceRow, EvidenceTotals, RunningTotals
 from sluice.routing import Routing
 
 _SCHEMA: Final = """
@@ -16,9 +17,13 @@ CREATE TABLE IF NOT EXISTS epochs (epoch INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS catalog (
     sequence INTEGER PRIMARY KEY, snapshot TEXT UNIQUE NOT NULL, entry BLOB NOT NULL,
     released INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS evidence (
-    rollout TEXT, snapshot TEXT, writer TEXT, sequence TEXT, document BLOB NOT NULL,
-    PRIMARY KEY (rollout, snapshot, writer, sequence)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS released_by (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS evidence_rows (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, snapshot TEXT NOT NULL,
+    writer TEXT NOT NULL, sequence TEXT NOT NULL, document BLOB NOT NULL,
+    UNIQUE (rollout, snapshot, writer, sequence));
+CREATE INDEX IF NOT EXISTS evidence_of_rollout ON evidence_rows (rollout, number);
+CREATE TABLE IF NOT EXISTS evidence_purges (number INTEGER PRIMARY KEY AUTOINCREMENT);
 CREATE TABLE IF NOT EXISTS routing (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER, document BLOB);
 """
 
@@ -69,12 +74,22 @@ class EmbeddedCatalog:
         row = self._database.read_one("SELECT entry, released FROM catalog WHERE snapshot = ?", (snapshot,))
         return None if row is None else _entry(*row)
 
-    def release(self, snapshots: set[str]) -> None:
+    def release(self, snapshots: set[str], epoch: int) -> None:
         """See :class:`~sluice.catalog.Catalog`."""
+        if not snapshots and self._released_by() == epoch:
+            return
         with self._database.writing() as connection:
+            newest = self._released_by()
+            if epoch < newest:
+                raise StaleEpoch(f"release epoch {epoch} was replaced by {newest}; decide anew")
+            connection.execute("INSERT OR REPLACE INTO released_by VALUES (1, ?)", (epoch,))
             connection.executemany(
                 "UPDATE catalog SET released = 1 WHERE snapshot = ?", [(each,) for each in snapshots]
             )
+
+    def _released_by(self) -> int:
+        row = self._database.read_one("SELECT epoch FROM released_by")
+        return int(row[0]) if row is not None else 0
 
     def remove(self, snapshot: str) -> None:
         """See :class:`~sluice.catalog.Catalog`."""
@@ -87,35 +102,72 @@ def _entry(document: bytes, released: int) -> CatalogEntry:
     return msgspec.structs.replace(entry, released=bool(released))
 
 
+class _Followed(NamedTuple):
+    """The running sums of one rollout: which rows and purges they know of."""
+
+    rollout: str
+    purges: int
+    sums: RunningTotals
+    newest: int = 0
+
+
 class EmbeddedEvidence:
-    """:class:`~sluice.evidence.EvidenceStore` on SQLite."""
+    """:class:`~sluice.evidence.EvidenceStore` on SQLite.
+
+    Rows are numbered in the order of their commits (one writer at a time), numbers are never used again, and
+    a purge is numbered too. So :meth:`totals` reads only the rows behind the newest number it knows, and
+    begins anew after any purge, by whichever process.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = threading.Lock()
+        self._followed = _Followed("", 0, RunningTotals())
 
     def append(self, rows: list[EvidenceRow]) -> None:
         """See :class:`~sluice.evidence.EvidenceStore`."""
         with self._database.writing() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO evidence_rows (rollout, snapshot, writer, sequence, document)"
+                " VALUES (?, ?, ?, ?, ?)",
                 [
                     (row.rollout, row.snapshot, row.writer, row.sequence, msgspec.msgpack.encode(row))
                     for row in rows
                 ],
             )
 
-    def totals(self, rollout: str, weight: int) -> EvidenceTotals:
+    def totals(self, rollout: str, weight_epoch: int) -> EvidenceTotals:
         """See :class:`~sluice.evidence.EvidenceStore`."""
-        rows = self._database.read("SELECT document FROM evidence WHERE rollout = ?", (rollout,))
-        return add_up((msgspec.msgpack.decode(row[0], type=EvidenceRow) for row in rows), weight)
+        with self._lock:
+            # Purges are looked up before the rows: one in between is noticed by the next call.
+            (purges,) = self._database.read_one("SELECT coalesce(max(number), 0) FROM evidence_purges")
+            if (rollout, purges) != self._followed[:2]:
+                self._followed = _Followed(rollout, purges, RunningTotals())
+            self._follow()
+            return self._followed.sums.totals(weight_epoch)
+
+    def _follow(self) -> None:
+        """Add the rows that are new."""
+        rollout, _, sums, newest = self._followed
+        rows = self._database.read(
+            "SELECT number, document FROM evidence_rows WHERE rollout = ? AND number > ? ORDER BY number",
+            (rollout, newest),
+        )
+        for row in [msgspec.msgpack.decode(document, type=EvidenceRow) for _, document in rows]:
+            sums.add(row)
+        if rows:
+            self._followed = self._followed._replace(newest=rows[-1][0])
 
     def purge(self, keep: set[str]) -> None:
         """See :class:`~sluice.evidence.EvidenceStore`."""
         with self._database.writing() as connection:
-            known = {rollout for (rollout,) in connection.execute("SELECT DISTINCT rollout FROM evidence")}
-            connection.executemany(
-                "DELETE FROM evidence WHERE rollout = ?", [(each,) for each in known - keep]
-            )
+            known = {
+                rollout for (rollout,) in connection.execute("SELECT DISTINCT rollout FROM evidence_rows")
+            }
+            for rollout in known - keep:
+                connection.execute("DELETE FROM evidence_rows WHERE rollout = ?", (rollout,))
+            if known - keep:
+                connection.execute("INSERT INTO evidence_purges DEFAULT VALUES")
 
 
 class EmbeddedRouting:

@@ -1,6 +1,7 @@
 """Profiles, items and popularity of one source on SQLite."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,8 +9,9 @@ import msgspec
 
 from sluice.embedded.database import Database
 from sluice.events import Partition
-from sluice.profile import Applied, Profile, fold
-from sluice.records import Item, User
+from sluice.items import Gain
+from sluice.profile import Applied, Described, Profile, described, fold
+from sluice.records import Item
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS profiles (user_id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
@@ -36,7 +38,7 @@ class EmbeddedProfiles:
     def get(self, user_id: str) -> Profile | None:
         """See :class:`~sluice.profile.Profiles`."""
         profile = self._stored(user_id)
-        return None if profile is None or profile.forgotten else profile
+        return profile if profile is not None and profile.known else None
 
     def _stored(self, user_id: str) -> Profile | None:
         row = self._database.read_one("SELECT document FROM profiles WHERE user_id = ?", (user_id,))
@@ -45,20 +47,17 @@ class EmbeddedProfiles:
     def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
         """See :class:`~sluice.profile.Profiles`."""
         with self._database.writing():
-            self._put([fold(self._get_or_new(user_id), applied) for user_id, applied in events.items()])
+            self._put(
+                [
+                    fold(self._get_or_new(user_id), partition.number, applied)
+                    for user_id, applied in events.items()
+                ]
+            )
 
-    def describe(self, users: Sequence[User]) -> None:
+    def describe(self, users: Mapping[str, Described]) -> None:
         """See :class:`~sluice.profile.Profiles`."""
         with self._database.writing():
-            for user in users:
-                known = self._get_or_new(user.user_id)
-                self._put(
-                    [
-                        msgspec.structs.replace(
-                            known, features=user.features, interests=user.interests, views=user.views
-                        )
-                    ]
-                )
+            self._put([described(self._get_or_new(user_id), record) for user_id, record in users.items()])
 
     def _get_or_new(self, user_id: str) -> Profile:
         return self._stored(user_id) or Profile(user_id=user_id)
@@ -103,20 +102,25 @@ class EmbeddedPopularity:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def apply(self, partition: Partition, end_offset: int, gains: Mapping[str, float]) -> None:
+    def apply(self, partition: Partition, gains: Sequence[Gain]) -> None:
         """See :class:`~sluice.items.Popularity`."""
         with self._database.writing() as connection:
-            if self.counted_to(partition) >= end_offset:
+            counted = self._counted_to(partition)
+            sums: defaultdict[str, float] = defaultdict(float)
+            for offset, item_id, amount in gains:
+                if offset >= counted:
+                    sums[item_id] += amount
+            if not sums:
                 return
             connection.executemany(
                 "INSERT INTO popularity VALUES (?, ?)"
                 " ON CONFLICT (item_id) DO UPDATE SET count = count + excluded.count",
-                list(gains.items()),
+                list(sums.items()),
             )
-            connection.execute("INSERT OR REPLACE INTO counted VALUES (?, ?, ?)", (*partition, end_offset))
+            end = gains[-1].offset + 1
+            connection.execute("INSERT OR REPLACE INTO counted VALUES (?, ?, ?)", (*partition, end))
 
-    def counted_to(self, partition: Partition) -> int:
-        """See :class:`~sluice.items.Popularity`."""
+    def _counted_to(self, partition: Partition) -> int:
         row = self._database.read_one("SELECT offset FROM counted WHERE topic = ? AND part = ?", partition)
         return 0 if row is None else int(row[0])
 
@@ -126,3 +130,12 @@ class EmbeddedPopularity:
             "SELECT item_id, count FROM popularity ORDER BY count DESC, item_id LIMIT ?", (n,)
         )
         return list(rows)
+
+    def of(self, item_ids: Collection[str]) -> dict[str, float]:
+        """See :class:`~sluice.items.Popularity`."""
+        return dict(
+            self._database.read(
+                "SELECT item_id, count FROM popularity WHERE item_id IN (SELECT value FROM json_each(?))",
+                (msgspec.json.encode(list(item_ids)).decode(),),
+            )
+        )

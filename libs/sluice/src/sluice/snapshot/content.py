@@ -1,5 +1,7 @@
 """What a learner hands over to be cut into a unit."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from sluice.encoder import Encoder, Matrix, Rows
@@ -25,9 +27,20 @@ class NeighboursContent(msgspec.Struct, frozen=True, kw_only=True):
 PartContent = VectorsContent | NeighboursContent
 
 
+class Histories(NamedTuple):
+    """Recent interactions of some users: ``rows (Q, R)`` newest first, -1 = none; ``weights (Q, R)``."""
+
+    rows: Rows
+    weights: Matrix
+
+
 class UnitContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a learner hands over to be cut: parts by name, and the encoder."""
+    """What a learner hands over to be cut: parts by name, and the encoder.
+
+    ``histories`` are not written: the index is chosen and measured with what these users would ask.
+    """
 
     parts: dict[str, PartContent]
     encoder: Encoder
     event_weights: dict[str, float] = {}
+    histories: Histories | None = None

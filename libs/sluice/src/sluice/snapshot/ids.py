@@ -6,24 +6,21 @@ bytes, so that a collision cannot answer for another id.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sluice.errors import SnapshotRefused
 
-FILES = ("ids", "ends", "hashes", "rows")
+FILES: Final = ("ids", "ends", "hashes", "rows")
+_REMEMBERED: Final = 1 << 16
 
 
 def hash64(identifier: bytes) -> int:
     """Return the first 64 bits of BLAKE2b, the same on every machine and in every run."""
     return int.from_bytes(blake2b(identifier, digest_size=8).digest(), "little")
-
-
-_remembered_hash64 = lru_cache(maxsize=1 << 16)(hash64)
 
 
 def build(identifiers: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -54,6 +51,7 @@ class IdMap:
         if not len(self._ends) == len(self._hashes) == len(self._rows):
             raise SnapshotRefused("the id map's files have different numbers of rows")
         self._view = self._ids.data
+        self._remembered: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -75,9 +73,31 @@ class IdMap:
         return -1
 
     def rows_of(self, identifiers: Iterable[str]) -> NDArray[np.int32]:
-        """Return the rows of ``identifiers``, -1 where unknown."""
-        encoded = [identifier.encode() for identifier in identifiers]
-        wanted = np.fromiter(map(_remembered_hash64, encoded), dtype=np.uint64, count=len(encoded))
+        """Return the rows of ``identifiers``, -1 where unknown.
+
+        Up to 65,536 ids are remembered: a look-up costs about 1 µs, a memory of one 0.05 µs, and a search asks
+        for hundreds that a user has seen.
+        """
+        identifiers = list(identifiers)
+        rows = list(map(self._remembered.get, identifiers))
+        if None not in rows:
+            return np.array(rows, dtype=np.int32)
+        missing = [place for place, row in enumerate(rows) if row is None]
+        asked = [identifiers[place] for place in missing]
+        found = self._look_up([identifier.encode() for identifier in asked])
+        for place, row in zip(missing, found.tolist(), strict=True):
+            rows[place] = row
+        self._remember(asked, found.tolist())
+        return np.array(rows, dtype=np.int32)
+
+    def _remember(self, identifiers: Sequence[str], rows: Sequence[int]) -> None:
+        if len(self._remembered) + len(rows) > _REMEMBERED:
+            self._remembered = {}  # others may be reading the old one
+        if len(rows) <= _REMEMBERED:
+            self._remembered.update(zip(identifiers, rows, strict=True))
+
+    def _look_up(self, encoded: Sequence[bytes]) -> NDArray[np.int32]:
+        wanted = np.fromiter(map(hash64, encoded), dtype=np.uint64, count=len(encoded))
         found = np.full(len(encoded), -1, dtype=np.int32)
         if not len(self):
             return found

@@ -1,6 +1,7 @@
 """``manifest.json``: what a snapshot is made of and where it came from."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,7 @@ from sluice.errors import SnapshotRefused
 
 SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
+MANIFEST_LIMIT: Final = 1 << 20
 _CHUNK: Final = 1 << 20
 
 SnapshotId = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
@@ -27,7 +29,9 @@ class PartManifest(msgspec.Struct, frozen=True, kw_only=True):
     """One part: ``kind`` is ``vectors`` or ``neighbours``, ``entity`` is ``items`` or ``users``.
 
     ``width`` is the dimension of a vector or the number of neighbours a row. ``index`` is the Faiss index
-    type (``Flat``), empty for neighbours.
+    type (``IVFFlat``, ``HNSW``; ``Flat`` = exact, straight from the matrix), empty for neighbours;
+    ``parameters`` are the index's, with what a reader sets (``nprobe``, ``efSearch``); ``fidelity`` is the
+    recall of the exact top 20 that they were chosen for.
     """
 
     kind: str
@@ -35,6 +39,8 @@ class PartManifest(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     width: int
     index: str = ""
+    parameters: dict[str, int] = {}
+    fidelity: float = 1.0
 
 
 class EncoderManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +82,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.bytes for file in self.files.values())
 
 
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
+def digest(path: Path, rest: Callable[[], None] | None = None) -> str:
+    """Return the sha256 of a file, in hex; ``rest`` is called after each MiB."""
     sha = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             sha.update(chunk)
+            if rest is not None:
+                rest()
     return sha.hexdigest()
 
 
@@ -94,6 +102,8 @@ def read(directory: Path) -> Manifest:
     """Read ``manifest.json``; raises :class:`SnapshotRefused` if it is absent, broken or too new."""
     path = directory / MANIFEST
     try:
+        if (size := path.stat().st_size) > MANIFEST_LIMIT:
+            raise SnapshotRefused(f"{path.name} of {directory.name} has {size} bytes; 1 MiB is the most")
         data = path.read_bytes()
     except OSError as error:
         raise SnapshotRefused(f"{path.name} of {directory.name} cannot be read: {error.strerror}") from error

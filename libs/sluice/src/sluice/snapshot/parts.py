@@ -1,13 +1,12 @@
-"""Parts of a unit: ``vectors`` (matrix, Faiss index, ids) and ``neighbours`` (top neighbours per row, ids).
+"""Parts of a unit: ``vectors`` and ``neighbours``.
 
-Both answer two questions about a query: the best ``k`` rows without the excluded ones (serving), and the
-scores of all rows (evaluation). Faiss is imported only where an index is opened, never at import time: a
-server forks its workers first.
+``vectors`` is a matrix, ids, and a Faiss index where there are many rows; ``neighbours`` is the nearest rows
+of each row, and ids. Both answer two questions about a query: the best ``k`` rows of those allowed (serving),
+and the scores of all rows (evaluation).
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,86 +14,121 @@ from numpy.typing import NDArray
 from sluice.encoder import Matrix, Query, Rows
 from sluice.errors import SnapshotRefused
 from sluice.snapshot.ids import IdMap
+from sluice.snapshot.index import Index
+from sluice.snapshot.selection import Found, Mask, best, hide, remaining, scores_of, top
 
-
-class Found(NamedTuple):
-    """Best rows and their scores, best first; both are as long as there were rows to find."""
-
-    rows: Rows
-    scores: Matrix
+_PAGE: Final = 4096
 
 
 class Part(Protocol):
-    """What evaluation and serving need of a part."""
+    """What evaluation and serving need of a part.
+
+    In every search a row in ``exclude`` or with ``blocked[row]`` is never found (a mask is not changed once it
+    was given: what is made of it is kept); ``only`` (rows, ascending) restricts the search to those, which are
+    then scored exactly. Never fewer than ``min(k, rows left)`` are
+    found, except where a ``neighbours`` part knows of no more.
+    """
 
     ids: IdMap
 
-    def search(self, query: Query, k: int, exclude: Rows) -> Found:
-        """Return the best ``k`` rows of a query of one user (B = 1), without ``exclude``."""
+    def search(
+        self, query: Query, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
+        """Return the best ``k`` rows of a query of one user (B = 1)."""
 
     def scores(self, query: Query) -> Matrix:
         """Return the scores of all rows, ``(B, n) float32``, exact."""
 
-    def similar(self, row: int, k: int) -> Found:
+    def similar(
+        self, row: int, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
         """Return the ``k`` rows most alike to ``row``, without itself."""
+
+    def warm(self) -> None:
+        """Touch every page that searches read."""
 
 
 class VectorsPart:
     """Rows as vectors; the score is the inner product with the query."""
 
-    def __init__(self, ids: IdMap, matrix: Matrix, norms: Matrix, index_path: Path | None) -> None:
+    def __init__(self, ids: IdMap, matrix: Matrix, norms: Matrix, index: Index | None) -> None:
         if matrix.ndim != 2 or len(matrix) != len(ids) or len(norms) != len(ids):
             raise SnapshotRefused(
                 f"matrix {matrix.shape}, norms {norms.shape} and {len(ids)} ids do not match"
             )
-        self.ids, self.matrix, self.norms = ids, matrix, norms
-        self._index = _open_index(index_path, matrix.shape) if index_path else None
+        self.ids, self.matrix, self.norms, self.index = ids, matrix, norms, index
 
-    def search(self, query: Query, k: int, exclude: Rows) -> Found:
-        """See :class:`Part`; uses the index where one is open, exact search otherwise."""
-        vector = _vectors(query, self.matrix.shape[1])
-        if self._index is None or min(k, len(self.ids)) == 0:  # Faiss asks for at least one
-            return top(self.scores(query)[0], k, exclude)
-        return self._search_index(vector, k, exclude)
+    def search(
+        self, query: Query, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
+        """See :class:`Part`; where there is an index and it finds enough, its answer, else exact search."""
+        vector, k = _vectors(query, self.matrix.shape[1])[0], min(k, len(self.ids))
+        if only is not None:
+            return self._among(vector, k, remaining(only, exclude, blocked))
+        if self.index is not None and k > 0:
+            found = self.index.search(vector, k, exclude, blocked)
+            if len(found.rows) == k:
+                return found
+        scores = self.matrix @ vector
+        hide(scores, exclude, blocked)
+        return best(scores, k)
 
-    def _search_index(self, vector: Matrix, k: int, exclude: Rows) -> Found:
-        import faiss
-
-        assert self._index is not None
-        # Faiss keeps bare pointers: the selectors must live until the search has ended.
-        excluded = faiss.IDSelectorBatch(exclude.astype(np.int64))
-        allowed = faiss.IDSelectorNot(excluded)
-        parameters = faiss.SearchParameters()
-        parameters.sel = allowed
-        k = min(k, len(self.ids))
-        scores, rows = self._index.search(np.ascontiguousarray(vector), k, params=parameters)
-        found = rows[0] >= 0
-        return Found(rows[0][found].astype(np.int32), scores[0][found])
+    def _among(self, vector: Matrix, k: int, rows: Rows) -> Found:
+        found = best(scores_of(self.matrix, rows, vector), k)
+        return Found(rows[found.rows], found.scores)
 
     def scores(self, query: Query) -> Matrix:
         """See :class:`Part`."""
         return _vectors(query, self.matrix.shape[1]) @ self.matrix.T
 
-    def similar(self, row: int, k: int) -> Found:
-        """Cosine between item vectors."""
-        norms = np.maximum(self.norms * self.norms[row], 1e-12)
-        return top(self.matrix @ self.matrix[row] / norms, k, np.array([row], dtype=np.int32))
+    def warm(self) -> None:
+        """See :class:`Part`."""
+        touch(self.matrix)
+        if self.index is not None:
+            self.index.warm()
+
+    def similar(
+        self, row: int, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
+        """Cosine between vectors, exact."""
+        exclude = np.append(exclude, np.int32(row))
+        if only is not None:
+            rows = remaining(only, exclude, blocked)
+            found = best(self._cosines(row, rows), k)
+            return Found(rows[found.rows], found.scores)
+        scores = self._cosines(row, None)
+        hide(scores, exclude, blocked)
+        return best(scores, k)
+
+    def _cosines(self, row: int, rows: Rows | None) -> Matrix:
+        vector = self.matrix[row]
+        scores: Matrix = self.matrix @ vector if rows is None else scores_of(self.matrix, rows, vector)
+        norms = self.norms if rows is None else self.norms[rows]
+        scores /= np.maximum(norms * self.norms[row], np.float32(1e-12))
+        return scores
 
 
 class NeighboursPart:
     """Each row's nearest rows, ``(n, K) int32`` padded with -1, and their similarities, ``(n, K) float32``."""
 
     def __init__(self, ids: IdMap, rows: Rows, similarities: Matrix) -> None:
-        if rows.shape != similarities.shape or len(rows) != len(ids):
+        if rows.ndim != 2 or rows.shape != similarities.shape or len(rows) != len(ids):
             raise SnapshotRefused(
                 f"neighbours {rows.shape}, similarities {similarities.shape} and {len(ids)} ids do not match"
             )
         self.ids, self.rows, self.similarities = ids, rows, similarities
 
-    def search(self, query: Query, k: int, exclude: Rows) -> Found:
+    def search(
+        self, query: Query, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
         """See :class:`Part`; rows that no recent item leads to are not found."""
         scores = self.scores(query)[0]
-        found = top(scores, k, exclude)
+        if only is not None:
+            rows = remaining(only, exclude, blocked)
+            found = best(scores[rows], k)
+            found = Found(rows[found.rows], found.scores)
+        else:
+            found = top(scores, k, exclude, blocked)
         positive = found.scores > 0
         return Found(found.rows[positive], found.scores[positive])
 
@@ -112,21 +146,28 @@ class NeighboursPart:
         total.ravel()[:] = np.bincount(flat, weights=gains[known], minlength=total.size)
         return total
 
-    def similar(self, row: int, k: int) -> Found:
+    def warm(self) -> None:
+        """See :class:`Part`."""
+        touch(self.rows)
+        touch(self.similarities)
+
+    def similar(
+        self, row: int, k: int, exclude: Rows, *, blocked: Mask | None = None, only: Rows | None = None
+    ) -> Found:
         """Return the row's stored neighbours."""
-        known = self.rows[row] >= 0
-        return Found(self.rows[row][known][:k], self.similarities[row][known][:k])
+        rows = self.rows[row]
+        allowed = rows >= 0
+        allowed &= ~np.isin(rows, np.append(exclude, np.int32(row)))
+        if blocked is not None:
+            allowed &= ~blocked[rows]
+        if only is not None:
+            allowed &= np.isin(rows, only)
+        return Found(rows[allowed][:k], self.similarities[row][allowed][:k])
 
 
-def top(scores: Matrix, k: int, exclude: Rows) -> Found:
-    """Return the best ``k`` rows by score without ``exclude``; equal scores go by row."""
-    scores = scores.astype(np.float32, copy=True)
-    scores[exclude] = -np.inf
-    k = min(k, len(scores))
-    best = np.argpartition(-scores, k - 1)[:k] if k else np.empty(0, dtype=np.int64)
-    best = best[np.lexsort((best, -scores[best]))]
-    best = best[np.isfinite(scores[best])]
-    return Found(best.astype(np.int32), scores[best])
+def touch(array: NDArray[Any]) -> None:
+    """Read a byte of every page of a mapped array; other threads go on meanwhile."""
+    array.reshape(-1).view(np.uint8)[::_PAGE].max(initial=0)
 
 
 def _vectors(query: Query, width: int) -> Matrix:
@@ -135,20 +176,8 @@ def _vectors(query: Query, width: int) -> Matrix:
     return query.vectors
 
 
-def _open_index(path: Path, shape: tuple[int, ...]) -> Any:
-    import faiss
-
-    try:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
-        raise SnapshotRefused(f"{path.name} is not a readable index: {str(error)[-200:]}") from error
-    if (index.ntotal, index.d) != tuple(shape):
-        raise SnapshotRefused(f"{path.name} holds {index.ntotal} x {index.d}, the matrix is {shape}")
-    return index
-
-
 def load(
-    kind: str, ids: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]], index: Path | None
+    kind: str, ids: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]], index: Index | None
 ) -> VectorsPart | NeighboursPart:
     """Return the part a manifest names."""
     id_map = IdMap(ids)
@@ -160,9 +189,3 @@ def load(
     except KeyError as error:
         raise SnapshotRefused(f"the {kind} part lacks its {error.args[0]} file") from error
     raise SnapshotRefused(f'part kind "{kind}" is unknown to this version; upgrade the reader')
-
-
-def row_array(rows: Sequence[int]) -> Rows:
-    """Return known rows (those ≥ 0) as the array that ``exclude`` takes."""
-    array = np.asarray(rows, dtype=np.int32)
-    return array[array >= 0]

@@ -7,6 +7,7 @@ import msgspec
 import orjson
 
 from sluice.web.problems import problem
+from sluice.wording import sentence
 
 MAX_BODY_BYTES: Final = 1 << 20
 T = TypeVar("T")
@@ -40,23 +41,9 @@ def read_typed(req: falcon.Request, decoder: msgspec.json.Decoder[T], limit: int
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise problem(400, "bad-field", f"{error}; correct the field") from error
+        raise problem(400, "bad-field", sentence(error, decoder.type)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise problem(400, "bad-json", f"the body is not JSON: {error}; correct it") from error
-
-
-def number(req: falcon.Request, name: str, default: int, low: int, high: int) -> int:
-    """Return an integer query parameter; 400 naming it if it is none or out of range."""
-    text = req.get_param(name)
-    if text is None:
-        return default
-    try:
-        value = int(text) if len(text) <= 20 else high + 1
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise problem(400, "bad-parameter", f"{name} must be a whole number from {low} to {high}; correct it")
-    return value
 
 
 def send(resp: falcon.Response, document: Any, status: int = 200) -> None:

@@ -1,5 +1,6 @@
 """``/healthz``, ``/readyz`` and ``/metrics`` of a service, and the measurement of its requests."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -7,9 +8,10 @@ from typing import Any, Final
 
 import falcon
 import prometheus_client
+import structlog
 from prometheus_client import multiprocess
 
-from sluice import metrics
+from sluice import instruments, metrics
 from sluice.web.bodies import send
 from sluice.web.problems import problem
 
@@ -52,16 +54,43 @@ class Metrics:
         resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
 
 
-_REQUESTS = prometheus_client.Counter(
-    metrics.REQUESTS.removesuffix("_total"), "Requests answered.", ["route", "status"]
-)
-_SECONDS = prometheus_client.Histogram(
-    metrics.REQUEST_SECONDS, "Time to answer a request.", ["route"], buckets=metrics.LATENCY_BUCKETS_S
-)
+PROBES: Final = ("/healthz", "/readyz", "/metrics")
+SLOW_S: Final = 1.0
+LINES_PER_S: Final = 10
+_REQUESTS = instruments.counter(metrics.REQUESTS)
+_SECONDS = instruments.histogram(metrics.REQUEST_SECONDS)
+_log = structlog.get_logger()
+
+
+class Sparing:
+    """Lets at most :data:`LINES_PER_S` lines a second through: an outage would make one per request."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._second, self._told, self._withheld = clock, 0, 0, 0
+
+    def __call__(self) -> dict[str, int] | None:
+        """Return what to add to the line, ``withheld`` ones before it if there were any; None = withhold it."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._told = second, 0
+        if self._told >= LINES_PER_S:
+            self._withheld += 1
+            return None
+        self._told += 1
+        withheld, self._withheld = self._withheld, 0
+        return {"withheld": withheld} if withheld else {}
 
 
 class Measured:
-    """Falcon middleware that counts and times every request by its route (never by its path)."""
+    """Falcon middleware that counts and times every request by its route (never by its path, which holds ids).
+
+    Requests that fail (5xx) or take longer than :data:`SLOW_S` are logged, the others at level debug.
+    """
+
+    def __init__(self) -> None:
+        self._sparing = Sparing()
+        # Asked once: to make a line and drop it costs every request.
+        self._tells_all = structlog.get_logger().is_enabled_for(logging.DEBUG)
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Note the start."""
@@ -71,9 +100,19 @@ class Measured:
         self, req: falcon.Request, resp: falcon.Response, resource: Any, req_succeeded: bool
     ) -> None:
         """Count the answer."""
-        route = req.uri_template or "unrouted"
-        _REQUESTS.labels(route, resp.status[:3] if isinstance(resp.status, str) else resp.status).inc()
-        _SECONDS.labels(route).observe(time.perf_counter() - req.context.started)
+        route, took_s = req.uri_template or "unrouted", time.perf_counter() - req.context.started
+        _REQUESTS.labels(route, resp.status_code).inc()
+        _SECONDS.labels(route).observe(took_s)
+        ordinary = resp.status_code < 500 and took_s < SLOW_S
+        if route not in PROBES and (self._tells_all or not ordinary):
+            self._tell(took_s, resp.status_code, method=req.method, route=route)
+
+    def _tell(self, took_s: float, status: int, **line: str) -> None:
+        told = {**line, "status": status, "took_ms": round(1e3 * took_s, 1)}
+        if status < 500 and took_s < SLOW_S:
+            _log.debug("request answered", **told)
+        elif (more := self._sparing()) is not None:
+            _log.warning("request failed" if status >= 500 else "request slow", **told, **more)
 
 
 def add_probes(app: falcon.App[Any, Any], ready: Reason) -> None:

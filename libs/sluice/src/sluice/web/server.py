@@ -1,8 +1,8 @@
 """Runs a Falcon app on gunicorn: bind first, fork, and only then build the app in each worker."""
 
-import json
-import logging
 import os
+import resource
+import select
 import shutil
 import socket
 import tempfile
@@ -17,10 +17,12 @@ from msgspec import Meta
 
 from sluice.errors import InvalidSetting
 from sluice.settings import Port, Settings
+from sluice.web.gather import MAX_LINE_BYTES
 
 KEEPALIVE_S: Final = 75
 GRACEFUL_S: Final = 20
 TIMEOUT_S: Final = 120
+OWN_DESCRIPTORS: Final = 512
 _log = structlog.get_logger()
 
 
@@ -34,6 +36,12 @@ class ServerSettings(Settings, frozen=True, kw_only=True):
     listen_port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8080
     workers: Annotated[int, Meta(ge=1, le=64, description="Worker processes.")] = 1
     threads: Annotated[int, Meta(ge=1, le=256, description="Threads of a worker.")] = 4
+    connections: Annotated[
+        int,
+        Meta(
+            ge=16, le=65_536, description="Connections of a worker; beyond, the oldest that waits is closed."
+        ),
+    ] = 1_000
 
 
 class Worker(Protocol):
@@ -72,12 +80,22 @@ def serve(settings: ServerSettings, listener: socket.socket, build: Callable[[],
     """Serve until SIGTERM. ``build`` is called in each worker, so nothing it imports is loaded before."""
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, workers=settings.workers, threads=settings.threads)
+    _allow_descriptors(settings.connections)
     metrics_folder = _metrics_folder() if settings.workers > 1 else None
     try:
         _Application(settings, listener.fileno(), build).run()
     finally:
         if metrics_folder is not None:
             shutil.rmtree(metrics_folder, ignore_errors=True)
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Raise the soft limit so far that every connection can be open, and the service's own files beside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OWN_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        enough = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _metrics_folder() -> Path:
@@ -98,7 +116,9 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._descriptor}",
             "workers": self._settings.workers,
             "threads": self._settings.threads,
-            "worker_class": "gthread",
+            "worker_class": "sluice.web.worker.GatheringWorker" if hasattr(select, "epoll") else "gthread",
+            "worker_connections": self._settings.connections,
+            "limit_request_line": MAX_LINE_BYTES,
             "control_socket_disable": True,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": GRACEFUL_S,
@@ -132,18 +152,10 @@ def _child_exited(_server: Any, worker: Any) -> None:
 
 
 class JsonLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's own lines in the form of :mod:`sluice.logs`."""
+    """Hands gunicorn's own lines to :mod:`sluice.logs`."""
 
     def setup(self, cfg: Any) -> None:
-        """Set gunicorn up, then the form of its lines."""
+        """Set gunicorn up, then let its lines go where all others go."""
         super().setup(cfg)
-        for handler in self.error_log.handlers:
-            handler.setFormatter(_JsonFormatter())
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True

@@ -125,6 +125,9 @@ class CoVisitation:
         ours, theirs, gain = items[known], batch.recent[known], gains[known]
         self.pairs.add(np.append(ours, theirs), np.append(theirs, ours), np.append(gain, gain))
 
+    def forget(self, user: int) -> None:
+        """Do nothing: no state is kept by user."""
+
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return each item's most similar ``neighbours``, best first, equal ones by row."""
         keys, sums = self.pairs.merged()

@@ -161,6 +161,12 @@ class GMF:
         item = items[rare].mean(dim=0) if rare is not None else torch.zeros(items.shape[1])
         return torch.stack([self.model.users.mean_trained(), item])
 
+    def forget(self, user: int) -> None:
+        """Make a user's row that of a newcomer, which the mean user leaves out."""
+        if user < self.model.users.size:
+            fresh = self._fresh(_USERS, self.model.newcomers[0])
+            self.model.users.reset(user, fresh(user, user + 1)[0])
+
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return the items' folded vectors and the encoder towards the mean user."""
         self._grow(self.model.users.size, len(identifiers))  # a refused batch may have brought new items

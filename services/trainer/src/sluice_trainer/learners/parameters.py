@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from sluice import conversion
 from sluice.errors import InvalidModel
 from sluice.model import Scalar
 
@@ -17,4 +18,10 @@ def read(parameters: Mapping[str, Scalar], kind: type[P]) -> P:
         return msgspec.convert(dict(parameters), kind, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise InvalidModel([f"spec.algorithm.parameters: {error}; the parameters are {known}"]) from error
+        wrong = conversion.problems(dict(parameters), kind, strict=False)
+        raise InvalidModel(
+            [
+                f"spec.algorithm.parameters: {problem}; the parameters are {known or 'none'}"
+                for problem in wrong
+            ]
+        ) from error

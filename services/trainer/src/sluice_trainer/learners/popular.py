@@ -44,6 +44,9 @@ class Popular:
         np.add.at(self.counts, batch.items, batch.weights.astype(np.float64))
         return TrainStats(events=len(batch.items))
 
+    def forget(self, user: int) -> None:
+        """Do nothing: no state is kept by user."""
+
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return the counts as vectors of width 1, to be multiplied by the constant query 1."""
         matrix = np.zeros(

@@ -52,6 +52,9 @@ class Learner(Protocol):
     def learn(self, batch: Interactions, users: int, items: int) -> TrainStats:
         """Learn from new interactions; grows to the given sizes. Raises :class:`NonFiniteLoss`."""
 
+    def forget(self, user: int) -> None:
+        """Make a user's row that of a newcomer; the row may be unknown here, and is never used again."""
+
     def content(self, identifiers: list[str]) -> UnitContent:
         """Return the unit as it is now; row i belongs to ``identifiers[i]``. Copies, so learning may go on."""
 

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sluice_trainer.growing import Grown
 
 EPSILON: Final = 1e-12
 """Added to Adagrad's sum of squares, so that a step stays finite where every gradient was 0."""
@@ -34,11 +37,12 @@ class Undo(NamedTuple):
 class Table:
     """``size`` rows of ``d`` float32 and, beside each, Adagrad's sum of mean squared gradients.
 
-    The memory behind them grows by a tenth at a time; rows that exist keep their values and sums.
+    Growing copies nothing; rows that exist keep their values and sums.
     """
 
     def __init__(self, width: int) -> None:
         self.size = 0
+        self._values, self._squares = Grown(width, np.float32), Grown(1, np.float32)
         self.values = torch.zeros(0, width)
         self.squares = torch.zeros(0, 1)
         self._places = torch.zeros(0, dtype=torch.int64)  # scratch of :meth:`_distinct`
@@ -47,13 +51,19 @@ class Table:
         """Grow to ``size`` rows; the new ones are ``fresh(start, stop)``, ``(stop - start, d)``."""
         if size <= self.size:
             return
-        if size > len(self.values):
-            room = max(size, ceil(1.1 * len(self.values))) - len(self.values)
-            self.values = torch.cat([self.values, torch.zeros(room, self.values.shape[1])])
-            self.squares = torch.cat([self.squares, torch.zeros(room, 1)])
-            self._places = torch.zeros(len(self.values), dtype=torch.int64)
-        self.values[self.size : size] = fresh(self.size, size)
-        self.squares[self.size : size] = 0
+        known = self.size
+        self._view(size)
+        self.values[known:size] = fresh(known, size)
+        self.squares[known:size] = 0
+
+    def _view(self, size: int) -> None:
+        """Have ``size`` rows."""
+        self._values.grow(size)
+        self._squares.grow(size)
+        self.values = torch.from_numpy(self._values.rows)
+        self.squares = torch.from_numpy(self._squares.rows)
+        if size > len(self._places):
+            self._places = torch.zeros(max(size, ceil(1.1 * len(self._places))), dtype=torch.int64)
         self.size = size
 
     def move(self, rows: Tensor, gradients: Tensor) -> Move:
@@ -101,10 +111,15 @@ class Table:
         self.values.index_copy_(0, before.rows, before.values)
         self.squares.index_copy_(0, before.rows, before.squares)
 
+    def reset(self, row: int, value: Tensor) -> None:
+        """Make ``row`` one that never took a step, with ``value (d,)``."""
+        self.values[row], self.squares[row] = value, 0.0
+
     def restore(self, values: Tensor, squares: Tensor) -> None:
-        """Take over ``values (n, d)`` and ``squares (n, 1)`` as all there is."""
-        self.size, self.values, self.squares = len(values), values, squares
-        self._places = torch.zeros(len(values), dtype=torch.int64)
+        """Become a copy of ``values (n, d)`` and ``squares (n, 1)``."""
+        self._values.restore(values.numpy())
+        self._squares.restore(squares.numpy())
+        self._view(len(values))
 
     @property
     def used(self) -> Tensor:

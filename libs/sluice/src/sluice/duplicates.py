@@ -1,0 +1,67 @@
+"""Which interactions are repeats: a pure function of the log, the same for every reader.
+
+An interaction repeats another if the same ``event_id`` occurred in the same partition at one of the
+``WINDOW`` offsets before it, whether that one was a repeat itself or not. So a reader needs nothing but
+the window before its position to know what any other reader knows.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW: Final = 100_000
+"""How many offsets of a partition a repeat may lie behind the original (or behind the repeat before it)."""
+
+State = dict[str, NDArray[Any]]
+
+
+class Duplicates:
+    """Where each event id was seen last, as 64-bit hashes; at most two windows' worth a partition."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window
+        self._seen: dict[int, dict[int, int]] = {}  # partition → hash → newest offset
+        self._newest: dict[int, int] = {}
+
+    def repeated(self, partition: int, offset: int, event_id: str) -> bool:
+        """Remember an event id and return whether it is a repeat. Ask in offset order within a partition."""
+        seen = self._seen.setdefault(partition, {})
+        hashed = int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
+        before = seen.get(hashed)
+        seen[hashed] = self._newest[partition] = offset
+        if len(seen) > 2 * self.window:
+            self._seen[partition] = self._within(partition)
+        return before is not None and offset - before <= self.window
+
+    def _within(self, partition: int) -> dict[int, int]:
+        """Return what a later offset may still repeat."""
+        least = self._newest[partition] - self.window
+        return {hashed: offset for hashed, offset in self._seen[partition].items() if offset > least}
+
+    def state(self) -> State:
+        """Return ``hashes (n,) uint64``, ``offsets (n,) int64``, ``partitions (n,) int32``, in log order.
+
+        They depend on what was asked alone, not on when memory was given back.
+        """
+        rows = [
+            (partition, offset, hashed)
+            for partition in self._seen
+            for hashed, offset in self._within(partition).items()
+        ]
+        partitions, offsets, hashes = zip(*sorted(rows), strict=True) if rows else ((), (), ())
+        return {
+            "hashes": np.array(hashes, dtype=np.uint64),
+            "offsets": np.array(offsets, dtype=np.int64),
+            "partitions": np.array(partitions, dtype=np.int32),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what :meth:`state` gave."""
+        self._seen, self._newest = {}, {}
+        columns = (state["partitions"].tolist(), state["offsets"].tolist(), state["hashes"].tolist())
+        for partition, offset, hashed in zip(*columns, strict=True):
+            self._seen.setdefault(partition, {})[hashed] = offset
+            self._newest[partition] = offset
