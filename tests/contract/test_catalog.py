@@ -67,7 +67,7 @@ def test_committing_the_same_snapshot_again_changes_nothing(catalog):
     epoch = catalog.claim()
     catalog.commit(entry("s1", epoch))
     catalog.commit(entry("s2", epoch))
-    catalog.release({"s1"})
+    catalog.release({"s1"}, 1)
     catalog.commit(entry("s1", epoch))
     assert [(each.id, each.released) for each in catalog.entries()] == [("s1", True), ("s2", False)]
 
@@ -84,11 +84,22 @@ def test_releasing_marks_entries_and_passes_over_unknown_ones(catalog):
     epoch = catalog.claim()
     for name in ("s1", "s2", "s3"):
         catalog.commit(entry(name, epoch))
-    catalog.release({"s1", "s3", "never"})
-    catalog.release(set())
-    catalog.release({"s1"})
+    catalog.release({"s1", "s3", "never"}, 1)
+    catalog.release(set(), 1)
+    catalog.release({"s1"}, 1)
     assert [each.released for each in catalog.entries()] == [True, False, True]
     assert catalog.get("s3") == msgspec.structs.replace(entry("s3", epoch), released=True)
+
+
+def test_a_release_by_a_decision_older_than_one_that_was_heard_of_is_refused(catalog_port):
+    catalog, other = catalog_port.open(), catalog_port.open()
+    catalog.commit(entry("s1", catalog.claim()))
+    catalog.release(set(), 5)
+    with pytest.raises(StaleEpoch):
+        other.release({"s1"}, 4)
+    assert not catalog.get("s1").released
+    other.release({"s1"}, 5)
+    assert catalog.get("s1").released
 
 
 def test_only_a_released_entry_can_be_removed(catalog):
@@ -98,7 +109,7 @@ def test_only_a_released_entry_can_be_removed(catalog):
     with contextlib.suppress(SluiceError):
         catalog.remove("s1")
     assert catalog.get("s1") is not None
-    catalog.release({"s1"})
+    catalog.release({"s1"}, 1)
     catalog.remove("s1")
     catalog.remove("s1")
     assert [each.id for each in catalog.entries()] == ["s2"]

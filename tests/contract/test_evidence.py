@@ -37,10 +37,10 @@ def test_no_evidence_adds_up_to_nothing(evidence):
 def test_increments_of_all_writers_are_added_by_snapshot(evidence):
     evidence.append(
         [
-            row(1, requests=requests(10, 1), weight=5),
-            row(2, requests=requests(20, 2, bucket=0), weight=5),
-            row(1, writer="requests/p2", requests=requests(5), weight=5),
-            row(1, snapshot="s2", requests=requests(7), weight=5),
+            row(1, requests=requests(10, 1), weight_epoch=5),
+            row(2, requests=requests(20, 2, bucket=0), weight_epoch=5),
+            row(1, writer="requests/p2", requests=requests(5), weight_epoch=5),
+            row(1, snapshot="s2", requests=requests(7), weight_epoch=5),
         ]
     )
     totals = evidence.totals("r1", 5)
@@ -69,12 +69,12 @@ def test_rows_that_differ_in_one_part_of_the_key_are_two(evidence, changed):
     assert evidence.totals("r1", 0).paired["mrr"].n == expected
 
 
-def test_requests_count_only_at_the_asked_weight_and_quality_over_the_whole_rollout(evidence):
-    for weight in (0, 5, 50):
+def test_requests_count_only_since_the_asked_weight_was_given_and_quality_over_the_whole_rollout(evidence):
+    for given in (0, 5, 50):
         evidence.append(
             [
-                row(weight, requests=requests(10 + weight), weight=weight),
-                row(weight, writer="paired/m", paired={"mrr": Paired(n=3, candidate=1.5)}, weight=weight),
+                row(given, requests=requests(10 + given), weight_epoch=given),
+                row(given, writer="paired/m", paired={"mrr": Paired(n=3, candidate=1.5)}, weight_epoch=given),
             ]
         )
     assert evidence.totals("r1", 5).requests["s1"].n == 15

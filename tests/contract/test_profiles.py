@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 
 from sluice.encoder import RECENT_LIMIT, RecentInteraction
 from sluice.events import Partition
-from sluice.profile import Applied, Profile
+from sluice.profile import Applied, Described, Profile
 from sluice.records import Forget, Interaction, User
 
 PART = Partition("shop.interactions", 0)
@@ -18,6 +18,11 @@ def viewed(offset: int, item: str, user: str = "u", ts: int | None = None) -> Ap
 
 def forgot(offset: int, user: str = "u") -> Applied:
     return Applied(offset, 1_000 + offset, Forget(user_id=user))
+
+
+def said(offset: int, **fields: object) -> dict[str, Described]:
+    """One record of the users topic about ``u``."""
+    return {"u": Described(offset, User(user_id="u", **fields))}  # type: ignore[arg-type]
 
 
 def by_user(events) -> dict[str, list[Applied]]:
@@ -79,22 +84,66 @@ def test_each_event_counts_once_in_whatever_overlapping_slices_it_is_handed_over
 
 def test_a_forgotten_user_is_unknown_and_stays_so_when_the_log_is_read_again(profiles):
     events = [viewed(0, "a"), viewed(1, "b"), forgot(2)]
-    profiles.describe([User(user_id="u", features=("f",))])
+    profiles.describe(said(0, features=("f",)))
     profiles.apply(PART, {"u": events})
+    profiles.describe({"u": Described(1, None)})
     assert profiles.get("u") is None
-    profiles.apply(PART, {"u": events[:2]})
-    profiles.apply(PART, {"u": events})
-    assert profiles.get("u") is None
+    for end in (1, 2, 3):
+        profiles.apply(PART, {"u": events[:end]})
+        profiles.describe(said(0, features=("f",)))
+        assert profiles.get("u") is None
 
 
 def test_a_forgotten_user_starts_afresh_with_the_next_interaction(profiles):
-    profiles.describe([User(user_id="u", features=("f",), interests={"x": 1.0})])
     profiles.apply(PART, {"u": [viewed(0, "a"), forgot(1), viewed(2, "b")]})
     profile = profiles.get("u")
     assert [each.item_id for each in profile.recent] == ["b"]
     assert profile.seen == ("b",)
-    assert profile.features == ()
-    assert profile.interests == {}
+
+
+def test_interactions_and_descriptions_are_forgotten_apart(profiles):
+    profiles.describe(said(0, features=("f",), interests={"x": 1.0}))
+    profiles.apply(PART, {"u": [viewed(0, "a"), forgot(1)]})
+    assert (profiles.get("u").features, profiles.get("u").recent) == (("f",), ())
+    profiles.apply(PART, {"u": [viewed(2, "b")]})
+    profiles.describe({"u": Described(1, None)})
+    profile = profiles.get("u")
+    assert (profile.features, profile.interests, profile.described) == ((), {}, False)
+    assert profile.seen == ("b",)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_it_does_not_matter_which_topic_is_read_first_or_how_often(profiles_port, data):
+    acts = data.draw(st.lists(st.sampled_from("abcF"), max_size=12))
+    events = [forgot(n) if act == "F" else viewed(n, act) for n, act in enumerate(acts)]
+    words = data.draw(st.lists(st.sampled_from("xyzT"), max_size=6))
+    records = [
+        {"u": Described(n, None)} if word == "T" else said(n, features=(word,))
+        for n, word in enumerate(words)
+    ]
+    one, other = profiles_port.elsewhere(), profiles_port.elsewhere()
+    one.apply(PART, {"u": events})
+    for record in records:
+        one.describe(record)
+    steps = data.draw(st.permutations([0] * len(events) + [1] * len(records)))
+    read = [0, 0]
+    for topic in steps:
+        read[topic] += 1
+        again = data.draw(st.integers(0, read[topic] - 1))
+        if topic == 0:
+            other.apply(PART, {"u": events[again : read[0]]})
+        else:
+            for record in records[again : read[1]]:
+                other.describe(record)
+    assert other.get("u") == one.get("u")
+
+
+def test_an_earlier_event_of_another_partition_is_not_taken_for_a_repetition(profiles):
+    profiles.apply(PART, {"u": [viewed(7, "a")]})
+    profiles.apply(Partition("shop.interactions", 1), {"u": [viewed(3, "b")]})
+    profiles.apply(Partition("shop.interactions", 1), {"u": [viewed(3, "b")]})
+    assert profiles.get("u").seen == ("a", "b")
 
 
 def test_forgetting_one_user_leaves_the_others(profiles):
@@ -107,11 +156,11 @@ def test_forgetting_one_user_leaves_the_others(profiles):
 def test_a_description_is_replaced_whole_and_leaves_the_interactions(profiles):
     profiles.apply(PART, {"u": [viewed(0, "a")]})
     views = {"course-1": {"seconds": 340, "level": "Beginner"}}
-    profiles.describe([User(user_id="u", features=("f", "g"), interests={"python": 3.0}, views=views)])
+    profiles.describe(said(0, features=("f", "g"), interests={"python": 3.0}, views=views))
     profile = profiles.get("u")
     assert (profile.features, profile.interests, profile.views) == (("f", "g"), {"python": 3.0}, views)
     assert profile.seen == ("a",)
-    profiles.describe([User(user_id="u", features=("h",))])
+    profiles.describe(said(1, features=("h",)))
     profile = profiles.get("u")
     assert (profile.features, profile.interests, profile.views) == (("h",), {}, {})
     profiles.apply(PART, {"u": [viewed(1, "b")]})
@@ -120,10 +169,11 @@ def test_a_description_is_replaced_whole_and_leaves_the_interactions(profiles):
 
 
 def test_a_user_may_be_described_before_the_first_interaction(profiles):
-    profiles.describe([User(user_id="new", features=("f",)), User(user_id="plain")])
+    records = [User(user_id="new", features=("f",)), User(user_id="plain")]
+    profiles.describe({user.user_id: Described(number, user) for number, user in enumerate(records)})
     assert profiles.get("new").features == ("f",)
     assert profiles.get("new").recent == ()
-    assert profiles.get("plain") == Profile(user_id="plain")
+    assert profiles.get("plain") == Profile(user_id="plain", described=True, described_at=1)
 
 
 @pytest.mark.parametrize("user", ["ü—用户🙂", "a:b:c", "' OR 1=1 --", "x" * 256, "%", "NULL"])

@@ -2,20 +2,29 @@ import msgspec
 import pytest
 from falcon.testing import TestClient
 
+from sluice.overlay import OverlayState
 from sluice.web.problems import PROBLEM_JSON
 from sluice_faiss.app import create_app
 from sluice_faiss.holder import opened
+from sluice_faiss.live import Live
 from sluice_faiss.wanted import LoadedSnapshot, RefusedSnapshot, WorkerState
+
+LIVE = OverlayState(position={"0": 4, "1": 3}, items=5, lag=0, caught_up=True)
 
 
 @pytest.fixture
 def state():
-    return [WorkerState()]
+    return [WorkerState(overlay=LIVE)]
 
 
 @pytest.fixture
-def client(cut, tmp_path, state):
-    units = {"s1": opened(tmp_path / "store" / "s1", cut())}
+def live():
+    return Live()
+
+
+@pytest.fixture
+def client(cut, tmp_path, state, live):
+    units = {"s1": opened(tmp_path / "store" / "s1", cut(), live.bind)}
     return TestClient(create_app(lambda: units, lambda: state[0], lambda: 123))
 
 
@@ -52,13 +61,15 @@ def test_similar_items(client):
     [
         ({"snapshot": "s9"}, 409, "s9"),
         ({"similar_to": "z"}, 404, "similar_to"),
-        ({"k": 0}, 400, "$.k"),
-        ({"k": 1001}, 400, "$.k"),
-        ({"recent": [{"item_id": "a"}] * 51}, 400, "$.recent"),
+        ({"k": 0}, 400, "k must be"),
+        ({"k": 1001}, 400, "k must be"),
+        ({"recent": [{"item_id": "a"}] * 51}, 400, "recent must be"),
         ({"recent": [{}]}, 400, "item_id"),
-        ({"exclude": ["a"] * 5001}, 400, "$.exclude"),
-        ({"exclude": ["x" * 10_000]}, 400, "$.exclude"),
-        ({"filter": "genre:Comedy"}, 400, "filter"),
+        ({"exclude": ["a"] * 5001}, 400, "exclude"),
+        ({"exclude": ["x" * 10_000]}, 400, "exclude"),
+        ({"filter": []}, 400, "filter"),
+        ({"filter": {"every": ["a"]}}, 400, "filter"),
+        ({"similar_to_user": "u"}, 404, "no part of users"),
     ],
 )
 def test_what_cannot_be_answered_is_a_problem_naming_the_field(client, body, status, words):
@@ -84,7 +95,7 @@ def test_what_cannot_be_answered_is_a_problem_naming_the_field(client, body, sta
 def test_bad_requests_are_problems(client, method, path, body, status):
     answer = client.simulate_request(method, path, body=body)
     assert answer.status_code == status
-    assert set(answer.json) == {"type", "title", "status", "detail"}
+    assert set(answer.json) == {"type", "title", "status", "detail", "request_id"}
 
 
 def test_snapshots_tell_the_pods_state(client, state):
@@ -92,19 +103,21 @@ def test_snapshots_tell_the_pods_state(client, state):
         wanted=("s1", "s2"),
         loaded=(LoadedSnapshot("s1", "d", 3, 10),),
         refused=(RefusedSnapshot("s2", "cut"),),
+        overlay=LIVE,
     )
     assert client.simulate_get("/v1/snapshots").json == {
         "wanted": ["s1", "s2"],
+        "wanted_at": 0.0,
         "loaded": [{"id": "s1", "digest": "d", "rows": 3, "bytes": 10}],
         "refused": [{"id": "s2", "reason": "cut"}],
         "headroom_bytes": 123,
-        "overlay": {"position": None},
+        "overlay": {"position": {"0": 4, "1": 3}, "items": 5, "lag": 0, "caught_up": True},
     }
 
 
 def test_ready_only_while_everything_wanted_serves(client, state):
     assert client.simulate_get("/readyz").status_code == 200
-    state[0] = WorkerState(wanted=("s2",))
+    state[0] = WorkerState(wanted=("s2",), overlay=LIVE)
     answer = client.simulate_get("/readyz")
     assert answer.status_code == 503
     assert "s2" in answer.json["detail"]

@@ -1,4 +1,4 @@
-"""The wanted file, the workers' board, the memory figure, the id map's look-up of many."""
+"""The wanted file, the workers' board, the id map's look-up of many."""
 
 import os
 
@@ -8,24 +8,23 @@ import pytest
 from sluice.errors import InvalidSetting
 from sluice.snapshot import ids
 from sluice_faiss.board import Board
-from sluice_faiss.memory import headroom
 from sluice_faiss.settings import FaissSettings
-from sluice_faiss.wanted import Wanted, WorkerState
+from sluice_faiss.wanted import WorkerState
 from sluice_faiss.watch import WantedFile
 
 
 def test_the_wanted_file_is_followed(tmp_path):
     path = tmp_path / "wanted"
     wanted = WantedFile(path)
-    assert wanted() == Wanted()
+    assert wanted().ids == ()
     path.write_text('["a"]')
-    assert wanted() == Wanted(("a",))
+    assert wanted().ids == ("a",)
     path.write_text('["a", "b"]')
-    assert wanted() == Wanted(("a", "b"))
+    assert wanted().ids == ("a", "b")
     path.write_text('["a", "b"')
-    assert wanted() == Wanted(("a", "b")), "half a file leaves the last list in force"
+    assert wanted().ids == ("a", "b"), "half a file leaves the last list in force"
     path.unlink()
-    assert wanted() == Wanted()
+    assert wanted().ids == ()
 
 
 def test_the_board_shows_living_workers_only(tmp_path):
@@ -36,16 +35,6 @@ def test_the_board_shows_living_workers_only(tmp_path):
     assert (tmp_path / f"{os.getpid()}.json").exists()
     board.wipe()
     assert board.read() == []
-
-
-def test_headroom_is_the_lesser_of_machine_and_container(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4 kB\n")
-    assert headroom(tmp_path, tmp_path / "meminfo") == 4096
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("900\n")
-    assert headroom(tmp_path, tmp_path / "meminfo") == 100
-    (tmp_path / "memory.max").write_text("max\n")
-    assert headroom(tmp_path, tmp_path / "meminfo") == 4096
 
 
 @pytest.mark.parametrize("field", ["model_key", "wanted_path"])
@@ -63,7 +52,6 @@ def test_many_ids_are_looked_up_at_once():
 
 def test_ids_of_equal_hash_do_not_answer_for_each_other(monkeypatch):
     monkeypatch.setattr(ids, "hash64", lambda _: 7)
-    monkeypatch.setattr(ids, "_remembered_hash64", lambda _: 7)
     found = ids.IdMap(ids.build(["a", "b", "c"])).rows_of(["c", "a", "x", "b"])
     assert found.tolist() == [2, 0, -1, 1]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sluice.overlay import OverlayState
 from sluice_faiss.wanted import (
     LONGEST_RETRY_S,
     LoadedSnapshot,
@@ -17,6 +18,7 @@ from sluice_faiss.wanted import (
     together,
 )
 
+LIVE = OverlayState(caught_up=True)
 A, B = (LoadedSnapshot(name, f"digest-{name}", 10, 1_000) for name in "ab")
 
 
@@ -93,18 +95,39 @@ def test_a_worker_that_has_not_reported_yet_counts_as_empty():
     assert together([WorkerState(wanted=("a",), loaded=(A,))], 2).loaded == ()
 
 
+def test_a_worker_that_has_not_seen_the_newest_list_yet_makes_no_pod_unready():
+    live = OverlayState(caught_up=True)
+    late = WorkerState(wanted=("a", "b"), wanted_at=1.0, loaded=(A, B), overlay=live)
+    ahead = WorkerState(wanted=("a",), wanted_at=2.0, loaded=(A,), overlay=live)
+    assert not_ready(together([late, ahead], 2)) is None
+    wants_more = WorkerState(wanted=("a", "c"), wanted_at=3.0, loaded=(A,), overlay=live)
+    assert "c: still loading" in (not_ready(together([late, wants_more], 2)) or "")
+
+
 def test_refusals_of_any_worker_are_shown_once():
     states = [WorkerState(refused=(RefusedSnapshot("b", "cut"),))] * 2
     assert together(states, 2).refused == (RefusedSnapshot("b", "cut"),)
 
 
+def test_the_overlay_of_a_pod_is_as_far_as_that_of_its_last_worker():
+    ahead = OverlayState(position={"0": 9, "1": 2}, items=7, lag=0, caught_up=True)
+    behind = OverlayState(position={"0": 4, "1": 3}, items=5, lag=6, caught_up=True)
+    states = [WorkerState(overlay=each) for each in (ahead, behind)]
+    least = OverlayState(position={"0": 4, "1": 2}, items=5, lag=6, caught_up=True)
+    assert together(states, 2).overlay == least
+    assert not together(states, 3).overlay.caught_up, "one has not told yet"
+    assert not together([*states, WorkerState()], 3).overlay.caught_up
+    assert together([*states, WorkerState()], 3).overlay.position == {"0": 0, "1": 0}
+
+
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        (WorkerState(), None),
-        (WorkerState(wanted=("a",), loaded=(A, B)), None),
-        (WorkerState(wanted=("a", "b"), loaded=(A,)), "b: still loading"),
-        (WorkerState(wanted=("b",), refused=(RefusedSnapshot("b", "cut"),)), "b: cut"),
+        (WorkerState(), "overlay"),
+        (WorkerState(overlay=LIVE), None),
+        (WorkerState(overlay=LIVE, wanted=("a",), loaded=(A, B)), None),
+        (WorkerState(overlay=LIVE, wanted=("a", "b"), loaded=(A,)), "b: still loading"),
+        (WorkerState(overlay=LIVE, wanted=("b",), refused=(RefusedSnapshot("b", "cut"),)), "b: cut"),
     ],
 )
 def test_ready_means_everything_wanted_serves(state, reason):

@@ -3,8 +3,9 @@
 import pytest
 
 from sluice.errors import StorageUnavailable
-from sluice.events import Partition
+from sluice.events import Partition, StoredRecord
 from sluice.items import growth
+from sluice.records import encode
 from sluice.routing import Routing
 from sluice_recommender.api.pods import SearchFailed, UnknownItem
 
@@ -33,13 +34,18 @@ class CountedPopularity:
 
     def top(self, n):
         return sorted(
-            ((key, count * growth(NOW)) for key, count in self.counts.items()), key=lambda p: -p[1]
+            ((key, count * growth(NOW)) for key, count in self.counts.items()), key=lambda p: (-p[1], p[0])
         )[:n]
+
+    def of(self, item_ids):
+        return {key: count for key, count in self.top(len(self.counts)) if key in item_ids}
 
 
 class UnavailablePopularity:
     def top(self, n):
         raise StorageUnavailable("popularity cannot be read; check the disk")
+
+    of = top
 
 
 class RecordingLog:
@@ -98,10 +104,22 @@ def routing(**changes):
     return Routing(**{**values, **changes})
 
 
+def put(overlay, *items):
+    """Let the overlay read these items' records, in order; an id alone is a tombstone."""
+    partition = Partition("shop.items", 0)
+    for item in items:
+        offset = overlay.position.get(0, 0)
+        if isinstance(item, str):
+            record = StoredRecord(partition, offset, 0, item.encode(), None)
+        else:
+            record = StoredRecord(partition, offset, 0, item.item_id.encode(), encode(item))
+        overlay.apply([record])
+
+
 PARTITION = Partition("shop.interactions", 0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fakes():
     """Give the tests this module's names."""
     import types

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from sluice.encoder import RecentInteraction
 from sluice.errors import InvalidRecord
+from sluice.filters import Filter
 from sluice.profile import Profile
 from sluice_recommender.api.asking import Ask, check, fill, query_of, strategy_name, subject_of
 
@@ -50,7 +51,9 @@ def test_a_sessions_newest_item_comes_first_and_none_comes_back():
         (Ask(exclude=["x" * 257]), "exclude"),
         (Ask(features=["\x00"]), "features"),
         (Ask(session_id=""), "session_id"),
-        (Ask(filter=b"1"), "filter"),
+        (Ask(filter=[]), "filter"),
+        (Ask(filter=["ok", ""]), "filter"),
+        (Ask(filter=Filter(none=("x" * 257,))), "filter"),
     ],
 )
 def test_an_unusable_field_is_named(ask, field):
@@ -68,10 +71,13 @@ IDS = st.sampled_from("abcdefgh")
 RANKED = st.lists(IDS, unique=True).map(lambda ids: [(each, 1.0) for each in ids])
 
 
-@given(found=RANKED, popular=RANKED, n=st.integers(1, 6), exclude=st.sets(IDS))
-def test_filling_keeps_order_repeats_nothing_and_leaves_out_what_is_excluded(found, popular, n, exclude):
+@given(found=RANKED, popular=RANKED, n=st.integers(1, 6), exclude=st.sets(IDS), hidden=st.sets(IDS))
+def test_filling_keeps_order_repeats_nothing_and_leaves_out_what_is_not_wanted(
+    found, popular, n, exclude, hidden
+):
+    exclude |= hidden
     found = [pair for pair in found if pair[0] not in exclude]
-    filled = fill(found, popular, n, exclude)
+    filled = fill(found, popular, n, exclude - hidden, lambda item_id: item_id not in hidden)
     ids = [item_id for item_id, _ in filled]
     assert filled[: len(found)] == found[:n]
     assert len(set(ids)) == len(ids) <= n

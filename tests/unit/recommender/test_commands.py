@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from sluice import logs
+from sluice.errors import InvalidSetting
 from sluice_faiss import __main__ as faiss
 from sluice_recommender import __main__ as recommender
+from sluice_recommender.settings import pod_urls
 
 MODEL = """
 apiVersion: sluice.dev/v1alpha1
@@ -67,8 +69,47 @@ def test_the_recommender_names_the_setting(run, command, settings, named):
     assert named in run(recommender.main, command, **settings)
 
 
-def test_pods_need_http_urls(run):
-    assert "SLUICE_FAISS_STABLE_URLS" in run(recommender.main, "api", faiss_stable_urls="ftp://pod")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"faiss_stable_urls": "ftp://pod"}, "SLUICE_FAISS_STABLE_URLS"),
+        ({"faiss_canary_urls": "default.home=pod"}, "SLUICE_FAISS_CANARY_URLS names 'pod'"),
+        ({"faiss_stable_urls": "default.other=http://pod"}, "name each of default.home once"),
+        ({"require_keys": "read,root"}, "SLUICE_REQUIRE_KEYS names root"),
+        ({"local": "perhaps"}, "SLUICE_LOCAL"),
+        ({"keys_file": "home.yaml"}, "home.yaml: it is not JSON"),
+    ],
+)
+def test_the_api_names_its_own_settings(run, settings, named):
+    assert named in run(recommender.main, "api", **settings)
+
+
+MODELS = ["default.home", "default.site"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", [[], []]),
+        ("http://a, http://b/", [["http://a", "http://b"]] * 2),
+        ("http://a/?x=1", [["http://a/?x=1"]] * 2),
+        (
+            "default.home=http://a,http://b; default.site = http://c ;",
+            [["http://a", "http://b"], ["http://c"]],
+        ),
+        ("default.site=;default.home=http://a", [["http://a"], []]),
+    ],
+)
+def test_every_model_may_have_pods_of_its_own(text, found):
+    assert pod_urls(text, "FAISS_STABLE_URLS", MODELS) == dict(zip(MODELS, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text", ["default.home=http://a", "default.home=http://a;default.home=http://b", "a=http://a;b=http://b"]
+)
+def test_a_model_without_pods_or_with_two_lists_is_refused(text):
+    with pytest.raises(InvalidSetting, match=r"default\.home, default\.site"):
+        pod_urls(text, "FAISS_STABLE_URLS", MODELS)
 
 
 def test_a_port_in_use_is_named(run):

@@ -3,11 +3,9 @@
 import pytest
 
 from sluice.evidence import add_up
-from sluice.items import growth
-from sluice.records import Answer, Item
+from sluice.records import Answer
 from sluice_recommender.api.outbox import BATCH, Outbox
-from sluice_recommender.api.routes import RoutingTable
-from sluice_recommender.api.shelf import Metadata, Popular
+from sluice_recommender.api.routes import Deal, RoutingTable
 from sluice_recommender.api.tally import Tally, TallyWriter
 
 
@@ -18,7 +16,7 @@ def evidence(fakes):
 
 @pytest.fixture
 def rolling(fakes):
-    return fakes.routing(candidate="s2", weight=5)
+    return fakes.routing(candidate="s2", weight=5, weight_epoch=7)
 
 
 @pytest.fixture
@@ -26,27 +24,52 @@ def tally():
     return Tally("requests/host-1-2")
 
 
-def totals(evidence, weight=5):
-    return add_up(evidence.rows.values(), weight)
+def totals(evidence, weight_epoch=7):
+    return add_up(evidence.rows.values(), weight_epoch)
 
 
-def test_counts_are_increments_by_snapshot_and_weight(tally, evidence, rolling, fakes):
+def dealt(routing, snapshot):
+    return Deal("candidate", snapshot, "s1", routing.rollout, routing.weight_epoch)
+
+
+def test_counts_are_increments_by_snapshot_and_weight_given(tally, evidence, rolling, fakes):
     writer = TallyWriter(tally, evidence, lambda: rolling, lambda: fakes.NOW)
     for _ in range(2):
-        tally.count(rolling, "s1", error=False, milliseconds=3.0)
-        tally.count(rolling, "s2", error=True, milliseconds=3_000.0)
+        tally.count(dealt(rolling, "s1"), error=False, milliseconds=3.0)
+        tally.count(dealt(rolling, "s2"), error=True, milliseconds=3_000.0)
         writer.flush()
     requests = totals(evidence).requests
     assert (requests["s1"].n, requests["s1"].errors, requests["s1"].slower_than(50)) == (2, 0, 0)
     assert (requests["s2"].n, requests["s2"].errors, requests["s2"].slower_than(50)) == (2, 2, 2)
-    assert totals(evidence, weight=50).requests == {}
+    assert totals(evidence, weight_epoch=8).requests == {}
+
+
+def test_a_request_counts_under_what_it_was_dealt_not_under_what_is_in_force_when_it_ends(
+    tally, evidence, fakes
+):
+    routes = RoutingTable(
+        fakes.FixedRouting(fakes.routing(candidate="s2", weight=100, weight_epoch=7)), clock=lambda: fakes.NOW
+    )
+    routes.poll()
+    early = routes.deal("u")
+    routes.current = fakes.routing(epoch=9, rollout="r2", candidate="s3", weight=100, weight_epoch=9)
+    tally.count(early, error=False, milliseconds=1.0)
+    (row,) = tally.take(routes.current, fakes.NOW)
+    assert (row.rollout, row.snapshot, row.weight_epoch) == ("r1", "s2", 7)
+
+
+def test_without_a_candidate_requests_are_not_evidence(tally, fakes):
+    routes = RoutingTable(fakes.FixedRouting(fakes.routing(rollout="r1")), clock=lambda: fakes.NOW)
+    routes.poll()
+    tally.count(routes.deal("u"), error=False, milliseconds=1.0)
+    assert tally.take(routes.current, fakes.NOW) == []
 
 
 def test_a_busy_store_gets_the_same_rows_again(tally, evidence, rolling, fakes):
     writer = TallyWriter(tally, evidence, lambda: rolling, lambda: fakes.NOW)
     evidence.down = True
     for _ in range(3):
-        tally.count(rolling, "s2", error=False, milliseconds=1.0)
+        tally.count(dealt(rolling, "s2"), error=False, milliseconds=1.0)
         writer.flush()
     evidence.down = False
     writer.flush()
@@ -115,23 +138,3 @@ def test_nobody_answers_without_a_stable_snapshot(fakes):
     routes = RoutingTable(fakes.FixedRouting(fakes.routing(stable=None)), clock=lambda: fakes.NOW)
     routes.poll()
     assert routes.deal("u") is None
-
-
-def test_metadata_is_kept_for_two_seconds(fakes):
-    now, items = [0.0], fakes.RememberedItems(a=Item(item_id="a", title="old"))
-    metadata = Metadata(items, clock=lambda: now[0])
-    assert b"old" in bytes(metadata.of(["a", "b"])["a"])
-    items["a"] = Item(item_id="a", title="new")
-    assert b"old" in bytes(metadata.of(["a"])["a"])
-    now[0] = 2.1
-    assert b"new" in bytes(metadata.of(["a"])["a"])
-
-
-def test_popularity_is_told_as_of_now_and_outlives_its_store(fakes):
-    ticks, popularity = [0.0], fakes.CountedPopularity({"a": 4.0})
-    popular = Popular(popularity, clock=lambda: fakes.NOW, ticks=lambda: ticks[0])
-    assert popular.top() == [("a", pytest.approx(4.0))]
-    popular._popularity = fakes.UnavailablePopularity()
-    ticks[0] = 5.0
-    assert popular.top() == [("a", pytest.approx(4.0))]
-    assert growth(fakes.NOW) > 1

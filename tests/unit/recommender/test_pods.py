@@ -1,11 +1,16 @@
 """The client of Faiss pods against small servers on this machine."""
 
+import socket
 import threading
+import time
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from sluice_recommender.api import pods as limits
 from sluice_recommender.api.pods import Pods, SearchFailed, UnknownItem
+from sluice_recommender.api.wire import MAX_ANSWER_BYTES
 
 FOUND = b'{"snapshot":"s1","items":[{"item_id":"a","score":0.5},{"item_id":"b","score":null}]}'
 
@@ -93,3 +98,119 @@ def test_without_pods_the_search_fails(pods):
 def test_an_unknown_item_is_no_failure_of_the_pod(pod, pods):
     with pytest.raises(UnknownItem):
         pods(pod(404, b"{}").url).search(b"{}")
+
+
+@pytest.fixture
+def speaking():
+    """Start a pod that says ``words`` to whatever it is asked, and then nothing; ``asked`` counts connections."""
+    with ExitStack() as stack:
+
+        def _speaking(words=b""):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            pod = type("Pod", (), {"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "asked": 0})
+
+            def serve():
+                while True:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    stack.push(connection)
+                    pod.asked += 1
+                    connection.sendall(words)
+
+            threading.Thread(target=serve, daemon=True).start()
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            return pod
+
+        yield _speaking
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(limits, "ANSWER_S", 0.1)
+    monkeypatch.setattr(limits, "TOTAL_S", 0.25)
+
+
+def took_s(client):
+    began = time.monotonic()
+    with pytest.raises(SearchFailed):
+        client.search(b"{}")
+    return time.monotonic() - began
+
+
+def test_a_pod_that_hangs_costs_one_request_its_time_and_then_none(speaking, pods, impatient):
+    hanging = speaking()
+    client = pods(hanging.url)
+    assert 0.1 <= took_s(client) < 0.2
+    assert [took_s(client) < 0.02 for _ in range(20)] == [True] * 20
+    assert hanging.asked == 1
+
+
+def test_the_rest_of_a_pod_that_stays_silent_doubles(speaking, impatient):
+    now = [0.0]
+    hanging = speaking()
+    client = Pods([hanging.url], 2, lambda: now[0])
+    asked = []
+    for _ in range(100):  # ten seconds; the clock stands still while a request waits
+        with pytest.raises(SearchFailed):
+            client.search(b"{}")
+        asked.append(hanging.asked)
+        now[0] += 0.1
+    client.close()
+    assert asked[0] == 1
+    assert asked[9] <= 4
+    assert hanging.asked <= 8, "rests of 0.1, 0.2, 0.4 s and so on"
+
+
+def test_all_hanging_pods_together_cost_no_more_than_the_total(speaking, pods, impatient):
+    hanging = [speaking() for _ in range(6)]
+    client = pods(*(each.url for each in hanging))
+    assert 0.2 <= took_s(client) < 0.4
+    assert sum(each.asked for each in hanging) == limits.ATTEMPTS
+
+
+def test_another_pod_answers_for_the_one_that_hangs(pod, pods, speaking, impatient):
+    client = pods(speaking().url, pod().url)
+    assert [client.search(b"{}") for _ in range(10)] == [[("a", 0.5)]] * 10
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"220 mail.example.org ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_ANSWER_BYTES + 1),
+    ],
+)
+def test_half_answers_and_nonsense_fail_in_time(speaking, pods, impatient, words):
+    assert took_s(pods(speaking(words).url)) < 0.5
+
+
+def test_a_chunked_answer_is_understood(speaking, pods):
+    words = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        len(FOUND),
+        FOUND,
+    )
+    assert pods(speaking(words).url).search(b"{}") == [("a", 0.5)]
+
+
+def test_a_pod_that_is_too_busy_rests_and_the_others_answer(pod, pods):
+    busy, holding = pod(503, b"{}"), pod()
+    client = pods(busy.url, holding.url)
+    assert [client.search(b"{}") for _ in range(10)] == [[("a", 0.5)]] * 10
+    assert busy.asked <= 2
+
+
+def test_the_least_busy_pod_is_asked_first(pod, speaking, pods, monkeypatch):
+    monkeypatch.setattr(limits, "ANSWER_S", 1.0)
+    slow, quick = speaking(), pod()
+    client = pods(slow.url, quick.url)
+    waiting = threading.Thread(target=lambda: client.search(b"{}"))
+    waiting.start()
+    while not slow.asked:
+        time.sleep(0.001)
+    assert [client.search(b"{}") for _ in range(6)] == [[("a", 0.5)]] * 6
+    assert slow.asked == 1
+    waiting.join()

@@ -4,11 +4,15 @@ import msgspec
 import pytest
 
 from sluice.encoder import RecentInteraction
+from sluice.errors import StorageUnavailable
+from sluice.filters import parse
+from sluice.overlay import Overlay
 from sluice.profile import Profile
 from sluice.records import Item
 from sluice_recommender.api.asking import Ask
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.recommender import Recommender, Source
+from sluice_recommender.api.pods import UnknownItem
+from sluice_recommender.api.recommender import Recommender, Source, UnknownUser
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally
@@ -21,21 +25,28 @@ class World:
         self.log, self.tally = fakes.RecordingLog(), Tally("requests/test")
         self.routes = RoutingTable(fakes.FixedRouting(fakes.routing(**routing)), clock=lambda: fakes.NOW)
         self.routes.poll()
+        self.overlay, self.ticks = Overlay(), 0.0
         self.outbox = Outbox(self.log, "shop.answers")
         self.stable = stable or fakes.AnsweringPods("x", "y")
         self.canary = canary or fakes.AnsweringPods("cx", "cy")
         source = Source(
             profiles if profiles is not None else fakes.RememberedProfiles(u=CLICKED),
             Metadata(fakes.RememberedItems(x=Item(item_id="x", title="The X", features=("g:1",)))),
-            Popular(popularity or fakes.CountedPopularity({"p": 3.0, "a": 2.0}), clock=lambda: fakes.NOW),
+            Popular(
+                popularity or fakes.CountedPopularity({"p": 3.0, "a": 2.0}),
+                self.overlay,
+                clock=lambda: fakes.NOW,
+                ticks=lambda: self.ticks,
+            ),
             self.outbox,
+            self.overlay,
         )
         self.recommender = Recommender(
             "default.home", source, self.routes, self.tally, self.stable, self.canary, clock=lambda: fakes.NOW
         )
 
     def ask(self, **fields):
-        return self.recommender.recommend(Ask(**{"user_id": "u", "n": 2, **fields}))
+        return self.recommender.recommend(Ask(**{"user_id": "u", "n": 2, **fields}), "r-1")
 
     def counted(self):
         rows = self.tally.take(self.routes.current, 0.0)
@@ -65,6 +76,7 @@ def test_a_profile_makes_a_personal_answer(fakes):
         "recent": [{"item_id": "a", "event": "cart", "value": 2.0, "ts": 5}],
         "features": [],
         "exclude": ["a"],
+        "filter": None,
         "k": 2,
     }
 
@@ -164,3 +176,65 @@ def test_sessions_are_answered_and_not_recorded(fakes):
 def test_features_that_no_encoder_reads_end_in_popular(fakes):
     answer = World(fakes, stable=fakes.AnsweringPods()).ask(user_id=None, features=["g:1"])
     assert (answer.snapshot, answer.strategy) == (None, "popular")
+
+
+def test_the_request_keeps_its_id(fakes):
+    world = World(fakes)
+    assert world.ask().request_id == "r-1"
+    assert world.recommender.popular(1, "r-2").request_id == "r-2"
+    assert world.recommender.similar("a", 1, "r-3").request_id == "r-3"
+
+
+def test_a_filter_goes_to_the_pod_and_holds_for_what_fills_up(fakes):
+    world = World(fakes, popularity=fakes.CountedPopularity({"p": 3.0, "q": 2.0, "r": 1.0}))
+    fakes.put(world.overlay, *(Item(item_id=name, features=("g:1",)) for name in "xqr"))
+    answer = world.ask(n=4, filter="g:1")
+    assert msgspec.json.decode(world.stable.asked[0])["filter"] == {"all": ["g:1"]}
+    assert ids(answer) == ["x", "q", "r"], "y and p lack the word"
+    assert ids(world.recommender.popular(9, "r", parse("g:1"))) == ["q", "r", "x"]
+    assert ids(world.recommender.similar("a", 9, "r", parse({"none": ["g:1"]}))) == ["y", "p"]
+
+
+def test_what_is_hidden_is_in_no_answer(fakes):
+    world = World(fakes, popularity=fakes.CountedPopularity({"p": 3.0, "y": 2.0}))
+    world.ask(n=4)  # everything there is to keep is kept
+    fakes.put(world.overlay, Item(item_id="x", available=False), "p")
+    assert ids(world.ask(n=4)) == ["y"]
+    assert ids(world.ask(user_id=None, items=["a"], n=4)) == ["y"]
+    assert ids(world.recommender.similar("a", 4, "r")) == ["y"]
+    assert ids(world.recommender.popular(4, "r")) == ["y"]
+    assert world.answers()[-1]["items"] == ["y"], "only what was given can be credited"
+
+
+def test_a_thousand_items_can_be_asked_for(fakes):
+    popularity = fakes.CountedPopularity({f"p{number:04}": 2.0 for number in range(5_000)})
+    world = World(fakes, popularity=popularity)
+    exclude = [f"p{number:04}" for number in range(1_000)]
+    answer = world.ask(n=1_000, exclude=exclude)
+    assert ids(answer)[:2] == ["x", "y"]
+    assert ids(answer)[2:] == [f"p{number:04}" for number in range(1_000, 1_998)]
+    assert msgspec.json.decode(world.stable.asked[0])["k"] == 1_000
+
+
+def test_users_like_one(fakes):
+    answer = World(fakes, stable=fakes.AnsweringPods("ann", "bob")).recommender.similar_users("u", 1, "r")
+    assert (answer.snapshot, answer.strategy) == ("s1", "similar")
+    assert [user.user_id for user in answer.users] == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [("urn:sluice:unknown-user", "user_id"), ("urn:sluice:no-users", "tell nothing of users")],
+)
+def test_users_like_one_that_the_snapshot_lacks(fakes, told, words):
+    class LackingPods:
+        def search(self, body):
+            raise UnknownItem(told)
+
+    with pytest.raises(UnknownUser, match=words):
+        World(fakes, stable=LackingPods()).recommender.similar_users("u", 1, "r")
+
+
+def test_without_any_pod_nobody_tells_of_users(fakes):
+    with pytest.raises(StorageUnavailable, match="no snapshot"):
+        World(fakes, stable=fakes.FailingPods()).recommender.similar_users("u", 1, "r")

@@ -30,7 +30,7 @@ def main() -> None:
 
 def _check(settings: FaissSettings) -> None:
     """Raise what is wrong with the settings before anything starts."""
-    _ = settings.model_key, settings.wanted_path
+    _ = settings.model_key, settings.source_name, settings.wanted_path
 
 
 def _worker(settings: FaissSettings, board: Board) -> Worker:

@@ -6,6 +6,7 @@ from typing import Any
 import falcon
 
 from sluice.web import probes, problems
+from sluice.web.request_ids import RequestIds
 from sluice_faiss.holder import Held
 from sluice_faiss.resources import SearchResource, SnapshotsResource
 from sluice_faiss.wanted import WorkerState, not_ready
@@ -15,7 +16,8 @@ def create_app(
     units: Callable[[], Mapping[str, Held]], state: Callable[[], WorkerState], headroom: Callable[[], int]
 ) -> falcon.App[Any, Any]:
     """Return the app: ``units`` are this worker's, ``state`` and ``headroom`` the pod's."""
-    app = falcon.App(middleware=[probes.Measured()])
+    middleware: list[Any] = [RequestIds(), probes.Measured()]
+    app = falcon.App(middleware=middleware)
     problems.install(app)
     app.add_route("/v1/search", SearchResource(units))
     app.add_route("/v1/snapshots", SnapshotsResource(state, headroom))

@@ -1,85 +1,167 @@
-"""Local copies of snapshots: copied under a temporary name, verified once, then renamed.
+"""Local copies of snapshots: admitted, copied under a temporary name, verified once, then renamed.
 
-All workers of a pod share the folder; a file lock lets one of them copy and the others wait. ``<id>`` is a
-copy, ``<id>.verified`` beside it holds the digest it was verified against.
+All workers of a pod share the folder, and the mapped pages; a file lock lets one of them admit and copy while
+the others wait. ``<id>`` is a copy, ``<id>.verified`` beside it holds the digest it was verified against and
+the boot it happened in: what a power cut left behind is verified again. Nobody else may write here: a mapped
+file that is cut short kills the process that reads it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Set
+import time
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import SnapshotRefused
 from sluice.snapshot.entry import path_of
-from sluice.snapshot.verify import verify
+from sluice.snapshot.manifest import MANIFEST, Manifest
+from sluice.snapshot.verify import survey, verify
+from sluice_faiss.memory import UNBOUND, Memory
 
-_VERIFIED = ".verified"
-_INCOMING = ".incoming"
+_VERIFIED: Final = ".verified"
+_INCOMING: Final = ".incoming"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_REST_S: Final = 0.001
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+Keep = Callable[[], Set[str]]
+"""Names the copies to keep: what is wanted or serves now."""
 
 
 class Cache:
     """``store`` is the folder snapshots are copied from; None takes each one's URI."""
 
-    def __init__(self, folder: Path, store: Path | None) -> None:
-        self._folder, self._store = folder, store
+    def __init__(self, folder: Path, store: Path | None, memory: Memory = UNBOUND) -> None:
+        self._folder, self._store, self._memory = folder, store, memory
 
-    def fetch(self, entry: CatalogEntry) -> Path:
-        """Return the verified copy of ``entry``; raises :class:`SnapshotRefused` or OSError (disk full)."""
+    def fetch(self, entry: CatalogEntry, keep: Keep) -> Path:
+        """Return the verified copy of ``entry``; where it does not fit, copies outside ``keep`` go.
+
+        Raises :class:`SnapshotRefused` if it is unsound or does not fit, OSError if the store cannot be read.
+        """
         with self._locked():
             copy = self._folder / entry.id
             if not self._is_verified(copy, entry.digest):
-                self._copy(self._origin(entry), copy, entry.digest)
+                origin = self._origin(entry)
+                made = survey(origin, entry.digest)
+                self._admit(entry.id, made.bytes, keep)
+                self._copy(origin, copy, made, entry.digest)
             return copy
 
-    def prune(self, keep: Set[str]) -> None:
+    def prune(self, keep: Keep) -> None:
         """Delete every copy that is not in ``keep``; those still mapped live on until they are unmapped."""
         with self._locked():
-            for copy in self._folder.glob(f"*{_VERIFIED}"):
-                snapshot = copy.name.removesuffix(_VERIFIED)
-                if snapshot not in keep:
-                    copy.unlink(missing_ok=True)
-                    shutil.rmtree(self._folder / snapshot, ignore_errors=True)
+            self._prune(keep)
+
+    def _prune(self, keep: Keep) -> None:
+        kept = keep()  # asked under the lock: another worker may have copied what it wanted meanwhile
+        for copy in self._copies():
+            if copy.name not in kept:
+                self._note(copy).unlink(missing_ok=True)
+                shutil.rmtree(copy, ignore_errors=True)
 
     def forget(self, snapshot: str) -> None:
         """Trust a copy no longer: the next fetch copies it again."""
-        (self._folder / f"{snapshot}{_VERIFIED}").unlink(missing_ok=True)
+        self._note(self._folder / snapshot).unlink(missing_ok=True)
+
+    def held(self) -> int:
+        """Return how many bytes the copies take, counted as a snapshot's own: all files but the manifest."""
+        return sum(map(_size, self._copies()))
+
+    def headroom(self) -> int:
+        """Return how many bytes a further snapshot may take."""
+        return self._memory.headroom(self.held())
+
+    def _copies(self) -> list[Path]:
+        try:
+            return [each for each in self._folder.iterdir() if each.is_dir() and each.name[0] != "."]
+        except FileNotFoundError:
+            return []
+
+    def _admit(self, snapshot: str, needed: int, keep: Keep) -> None:
+        """Refuse what does not fit into memory or onto the disk, counted once for all workers."""
+        if self._missing(needed)[1] > 0:
+            self._prune(keep)
+        kind, missing, left = self._missing(needed)
+        if missing > 0:
+            raise SnapshotRefused(
+                f"{snapshot} needs {needed} bytes of {kind}, has {left}, {missing} bytes are missing;"
+                " give the pod more or want fewer snapshots"
+            )
+
+    def _missing(self, needed: int) -> tuple[str, int, int]:
+        """Return of which kind the most bytes are missing, how many, and how many are left."""
+        left = {"memory": self.headroom(), "disk": shutil.disk_usage(self._folder).free}
+        kind = min(left, key=lambda each: left[each])
+        return kind, needed - left[kind], left[kind]
 
     def _origin(self, entry: CatalogEntry) -> Path:
-        return path_of(entry) if self._store is None else self._store / entry.id
+        origin = path_of(entry) if self._store is None else self._store / entry.id
+        if not origin.is_dir():
+            raise SnapshotRefused(f"{entry.id} is not in the store; restore it or cut a new one")
+        return origin
+
+    def _note(self, copy: Path) -> Path:
+        return copy.with_name(copy.name + _VERIFIED)
 
     def _is_verified(self, copy: Path, digest: str) -> bool:
-        note = copy.with_name(copy.name + _VERIFIED)
-        return copy.is_dir() and note.is_file() and note.read_text() == digest
+        note = self._note(copy)
+        return copy.is_dir() and note.is_file() and note.read_text() == _seal(digest)
 
-    def _copy(self, origin: Path, copy: Path, digest: str) -> None:
+    def _copy(self, origin: Path, copy: Path, made: Manifest, digest: str) -> None:
+        shutil.rmtree(self._folder / _INCOMING, ignore_errors=True)  # what a killed worker left
         incoming = self._folder / _INCOMING / copy.name
-        shutil.rmtree(incoming, ignore_errors=True)
-        if not origin.is_dir():
-            raise SnapshotRefused(f"{copy.name} is not in the store; restore it or cut a new one")
         try:
             incoming.mkdir(parents=True)
-            for file in sorted(origin.iterdir()):
-                shutil.copyfile(file, incoming / file.name)
-            verify(incoming, digest)
+            for name in (MANIFEST, *made.files):
+                shutil.copyfile(origin / name, incoming / name)
+            verify(incoming, digest, _rest)
             shutil.rmtree(copy, ignore_errors=True)
             incoming.rename(copy)
-        except BaseException:
-            shutil.rmtree(incoming, ignore_errors=True)
-            raise
-        note = copy.with_name(copy.name + _VERIFIED)
-        temporary = note.with_name(f".{note.name}.tmp")
-        temporary.write_text(digest)
-        temporary.rename(note)
+            note = self._note(copy)
+            temporary = note.with_name(f".{note.name}.tmp")
+            temporary.write_text(_seal(digest))
+            temporary.rename(note)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise SnapshotRefused(
+                f"{copy.name} cannot be copied: {error.strerror}; free the disk of the cache"
+            ) from error
+        finally:
+            shutil.rmtree(self._folder / _INCOMING, ignore_errors=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+
+def _rest() -> None:
+    """Leave the cores to searches for about as long as a MiB took."""
+    time.sleep(_REST_S)
+
+
+def _size(copy: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in copy.iterdir() if file.name != MANIFEST)
+    except FileNotFoundError:  # another worker has just deleted it
+        return 0
+
+
+def _seal(digest: str) -> str:
+    """Return what a note says: a copy's digest, and the boot since which its bytes are known to be there."""
+    try:
+        return f"{digest} {_BOOT.read_text().strip()}"
+    except OSError:
+        return digest

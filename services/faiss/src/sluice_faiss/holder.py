@@ -11,13 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import prometheus_client
 import structlog
 
-from sluice import metrics
+from sluice import instruments, metrics
 from sluice.catalog import Catalog, CatalogEntry
 from sluice.errors import SluiceError, SnapshotRefused
+from sluice.overlay import OverlayState
 from sluice.snapshot.unit import Unit
+from sluice_faiss.bound import Bound
 from sluice_faiss.cache import Cache
 from sluice_faiss.wanted import (
     LoadedSnapshot,
@@ -25,26 +26,31 @@ from sluice_faiss.wanted import (
     RefusedSnapshot,
     Wanted,
     WorkerState,
+    at_once,
     refusal,
     to_drop,
     to_load,
 )
 
 _log = structlog.get_logger()
-_LOADED = prometheus_client.Gauge(
-    metrics.SNAPSHOTS_LOADED, "Snapshots that serve.", multiprocess_mode="livemin"
-)
+_LOADED = instruments.gauge(metrics.SNAPSHOTS_LOADED)
+_REFUSALS = instruments.counter(metrics.SNAPSHOTS_REFUSED)
+_LOAD_SECONDS = instruments.histogram(metrics.SNAPSHOT_LOAD_SECONDS)
 
 
 class Held(NamedTuple):
-    """An opened unit and what is told about it."""
+    """An opened unit, bound to the overlay, and what is told about it."""
 
     unit: Unit
     told: LoadedSnapshot
+    bound: Bound
 
 
 class Holder:
-    """``wanted`` returns what is asked for now; ``tell`` is called whenever the state has changed."""
+    """``wanted`` returns what is asked for now; ``tell`` is called whenever the state has changed.
+
+    ``bind`` lets a unit follow the overlay, ``overlay`` says how far that has come.
+    """
 
     def __init__(
         self,
@@ -52,6 +58,8 @@ class Holder:
         catalog: Catalog,
         cache: Cache,
         tell: Callable[[WorkerState], None],
+        bind: Callable[[Unit], Bound],
+        overlay: Callable[[], OverlayState],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wanted, self._catalog, self._cache, self._tell, self._clock = (
@@ -61,6 +69,7 @@ class Holder:
             tell,
             clock,
         )
+        self._bind, self._overlay = bind, overlay
         self._refused: dict[str, Refusal] = {}
         self._told: WorkerState | None = None
         self.units: Mapping[str, Held] = MappingProxyType({})
@@ -76,16 +85,22 @@ class Holder:
         dropped = to_drop(wanted, self.units.keys())
         if dropped:
             self._swap({key: held for key, held in self.units.items() if key not in dropped})
-            self._cache.prune(set(wanted.ids) | set(self.units))
+            self._cache.prune(self._kept)
+            self._refused = {key: at_once(why) for key, why in self._refused.items()}
             _log.info("snapshots dropped", snapshots=sorted(dropped))
         self._publish(wanted)
         self.settled.set()
 
+    def _kept(self) -> set[str]:
+        return set(self._wanted().ids) | set(self.units)
+
     def _load(self, snapshot: str) -> None:
         try:
-            held = self._open(snapshot)
+            with _LOAD_SECONDS.time():
+                held = self._open(snapshot)
         except (SluiceError, OSError) as error:
             self._refused[snapshot] = refusal(self._refused.get(snapshot), str(error), self._clock())
+            _REFUSALS.inc()
             _log.warning("snapshot refused", snapshot=snapshot, reason=str(error))
             return
         self._refused.pop(snapshot, None)
@@ -96,9 +111,9 @@ class Holder:
         entry = self._catalog.get(snapshot)
         if entry is None:
             raise SnapshotRefused(f"{snapshot} has no catalog entry; only committed snapshots serve")
-        copy = self._cache.fetch(entry)
+        copy = self._cache.fetch(entry, self._kept)
         try:
-            return opened(copy, entry)
+            return opened(copy, entry, self._bind)
         except SnapshotRefused:
             self._cache.forget(snapshot)
             raise
@@ -110,6 +125,7 @@ class Holder:
     def _publish(self, wanted: Wanted) -> None:
         state = WorkerState(
             wanted=wanted.ids,
+            wanted_at=wanted.at,
             loaded=tuple(held.told for held in self.units.values()),
             refused=(
                 *(RefusedSnapshot(key, why.reason) for key, why in self._refused.items()),
@@ -118,15 +134,16 @@ class Holder:
                     for word in wanted.unusable
                 ),
             ),
+            overlay=self._overlay(),
         )
         if state != self._told:
             self._tell(state)
             self._told = state
 
 
-def opened(copy: Path, entry: CatalogEntry) -> Held:
-    """Map a verified copy and warm it with one search."""
+def opened(copy: Path, entry: CatalogEntry, bind: Callable[[Unit], Bound]) -> Held:
+    """Map a verified copy, warm it, let it follow the overlay."""
     unit = Unit.open(copy)
-    unit.recommend([], 1, [])
+    unit.warm()
     told = LoadedSnapshot(entry.id, entry.digest, len(unit.items.ids), unit.manifest.bytes)
-    return Held(unit, told)
+    return Held(unit, told, bind(unit))

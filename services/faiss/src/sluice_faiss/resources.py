@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 
 import falcon
 import msgspec
-import prometheus_client
 
-from sluice import metrics
+from sluice import instruments, metrics
 from sluice.web.bodies import read_typed, send
 from sluice.web.problems import problem
 from sluice_faiss.holder import Held
@@ -14,17 +13,15 @@ from sluice_faiss.search import Search, search
 from sluice_faiss.wanted import WorkerState
 
 _SEARCH = msgspec.json.Decoder(Search)
-_SEARCHES = prometheus_client.Counter(metrics.SEARCHES.removesuffix("_total"), "Searches done.", ["kind"])
-_SECONDS = prometheus_client.Histogram(
-    metrics.SEARCH_SECONDS, "Time of a search.", buckets=metrics.LATENCY_BUCKETS_S
-)
+_SEARCHES = instruments.counter(metrics.SEARCHES)
+_SECONDS = instruments.histogram(metrics.SEARCH_SECONDS)
 
 
 class SearchResource:
     """``POST /v1/search``: see :class:`~sluice_faiss.search.Search`.
 
-    200 with the items; 400 no JSON, a field out of bounds or a filter; 404 ``similar_to`` unknown; 409 this
-    pod lacks the snapshot.
+    200 with the items; 400 no JSON, a field out of bounds or an unusable filter; 404 ``similar_to`` or
+    ``similar_to_user`` unknown; 409 this pod lacks the snapshot.
     """
 
     def __init__(self, units: Callable[[], Mapping[str, Held]]) -> None:
@@ -33,19 +30,27 @@ class SearchResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Search."""
         request = read_typed(req, _SEARCH)
-        if request.filter is not None:
-            raise problem(400, "not-available", "filter is not available yet; leave it out")
         held = self._units().get(request.snapshot)
         if held is None:
             raise problem(
                 409, "snapshot-not-held", f"snapshot {request.snapshot} is not held here; ask another pod"
             )
         with _SECONDS.time():
-            found = search(held.unit, request)
+            found = search(held.bound, request)
         if found is None:
-            raise problem(404, "unknown-item", f"similar_to names no item of {request.snapshot}; use another")
-        _SEARCHES.labels("query" if request.similar_to is None else "similar").inc()
+            raise _unknown(request, held.unit.users is None)
+        _SEARCHES.labels(request.kind).inc()
         send(resp, found)
+
+
+def _unknown(request: Search, without_users: bool) -> falcon.HTTPError:
+    if request.similar_to_user is not None and without_users:
+        return problem(404, "no-users", f"{request.snapshot} has no part of users; ask another model")
+    if request.similar_to_user is not None:
+        return problem(
+            404, "unknown-user", f"similar_to_user names no user of {request.snapshot}; use another"
+        )
+    return problem(404, "unknown-item", f"similar_to names no item of {request.snapshot}; use another")
 
 
 class SnapshotsResource:
@@ -58,5 +63,4 @@ class SnapshotsResource:
         """200."""
         document = msgspec.structs.asdict(self._state())
         document["headroom_bytes"] = self._headroom()
-        document["overlay"] = {"position": None}
         send(resp, document)

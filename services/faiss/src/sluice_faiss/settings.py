@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from sluice import models
+from sluice.entities import CAPACITY
 from sluice.errors import InvalidSetting
 from sluice.web.server import ServerSettings
 
@@ -16,12 +17,21 @@ class FaissSettings(ServerSettings, frozen=True, kw_only=True):
     model: Annotated[
         str, Meta(description="<namespace>.<name> of the model; empty takes the model file's.")
     ] = ""
+    source: Annotated[
+        str, Meta(description="Source whose items and users are followed; empty takes the model file's.")
+    ] = ""
+    overlay_items: Annotated[
+        int, Meta(ge=1, description="So many items (and forgotten users) the overlay of a worker knows.")
+    ] = CAPACITY
     wanted_file: Annotated[
         str, Meta(description="File naming the wanted snapshots; absent = nothing is wanted.")
     ] = ""
     store: Annotated[
         str, Meta(description="Folder the snapshots lie in; empty takes each one's URI from the catalog.")
     ] = ""
+    memory_bytes: Annotated[
+        int, Meta(ge=0, description="Bytes this pod's snapshots may take together; 0 = what the machine has.")
+    ] = 0
     cache: Annotated[
         str, Meta(description="Folder for this pod's copies, never shared; empty = below home.")
     ] = ""
@@ -36,6 +46,17 @@ class FaissSettings(ServerSettings, frozen=True, kw_only=True):
                 "SLUICE_MODEL is empty; set it to <namespace>.<name> or set SLUICE_MODEL_FILE"
             )
         return models.load(Path(self.model_file)).key
+
+    @property
+    def source_name(self) -> str:
+        """The source; raises :class:`InvalidSetting` if neither source nor model file is given."""
+        if self.source:
+            return self.source
+        if not self.model_file:
+            raise InvalidSetting(
+                "SLUICE_SOURCE is empty; set it to the model's source or set SLUICE_MODEL_FILE"
+            )
+        return models.load(Path(self.model_file)).spec.source.name
 
     @property
     def wanted_path(self) -> Path:

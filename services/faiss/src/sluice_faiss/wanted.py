@@ -5,10 +5,13 @@ nothing wanted serves yet: then the last good set stays.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from math import inf
 from typing import Final
 
 import msgspec
+
+from sluice.overlay import OverlayState
 
 MAX_WANTED: Final = 16
 FIRST_RETRY_S: Final = 0.5
@@ -17,10 +20,14 @@ _ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The ids asked for, in order and without repetition, and the words that are no snapshot ids."""
+    """The ids asked for, in order and without repetition, and the words that are no snapshot ids.
+
+    ``at`` is when they were written down, Unix seconds.
+    """
 
     ids: tuple[str, ...] = ()
     unusable: tuple[str, ...] = ()
+    at: float = 0.0
 
 
 def parse(text: str) -> Wanted:
@@ -46,6 +53,11 @@ def refusal(previous: Refusal | None, reason: str, now: float) -> Refusal:
     attempts = previous.attempts + 1 if previous else 1
     wait = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempts - 1, 16))
     return Refusal(reason, attempts, now + wait)
+
+
+def at_once(refused: Refusal) -> Refusal:
+    """Return the refusal with its next try now: something else has left, so there may be room."""
+    return msgspec.structs.replace(refused, retry_at=-inf)
 
 
 def to_load(wanted: Wanted, held: Set[str], refused: Mapping[str, Refusal], now: float) -> list[str]:
@@ -77,31 +89,52 @@ class RefusedSnapshot(msgspec.Struct, frozen=True):
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker wants, serves and refuses."""
+    """What one worker wants (as written ``wanted_at``), serves and refuses."""
 
     wanted: tuple[str, ...] = ()
+    wanted_at: float = 0.0
     loaded: tuple[LoadedSnapshot, ...] = ()
     refused: tuple[RefusedSnapshot, ...] = ()
+    overlay: OverlayState = OverlayState()
 
 
 def together(states: Iterable[WorkerState], workers: int) -> WorkerState:
-    """Return what the whole pod can promise: loaded only what *every* one of its ``workers`` has loaded."""
+    """Return what the whole pod can promise: loaded only what *every* one of its ``workers`` has loaded.
+
+    Wanted is the newest list that any of them has seen: the others look a moment later.
+    """
     states = list(states)
     if not states:
         return WorkerState()
+    newest = max(states, key=lambda state: state.wanted_at)
     everywhere = (
         set.intersection(*(set(state.loaded) for state in states)) if len(states) >= workers else set()
     )
     refused = {each.id: each for state in states for each in state.refused}
     return WorkerState(
-        wanted=max((state.wanted for state in states), key=len),
+        wanted=newest.wanted,
+        wanted_at=newest.wanted_at,
         loaded=tuple(sorted(everywhere, key=lambda each: each.id)),
         refused=tuple(refused.values()),
+        overlay=_least([state.overlay for state in states], workers),
+    )
+
+
+def _least(overlays: Sequence[OverlayState], workers: int) -> OverlayState:
+    """Return how far every worker's overlay has come."""
+    partitions = sorted(set().union(*(each.position for each in overlays)))
+    return OverlayState(
+        position={name: min(each.position.get(name, 0) for each in overlays) for name in partitions},
+        items=min(each.items for each in overlays),
+        lag=max(each.lag for each in overlays),
+        caught_up=len(overlays) >= workers and all(each.caught_up for each in overlays),
     )
 
 
 def not_ready(state: WorkerState) -> str | None:
-    """Return why the pod is not ready; None if everything wanted serves."""
+    """Return why the pod is not ready; None if everything wanted serves and the overlay is live."""
+    if not state.overlay.caught_up:
+        return f"the overlay is reading the items topic: {state.overlay.items} items known so far"
     missing = set(state.wanted) - {each.id for each in state.loaded}
     if not missing:
         return None

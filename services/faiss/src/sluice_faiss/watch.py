@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from sluice_faiss.wanted import Wanted, parse
@@ -25,10 +26,12 @@ class WantedFile:
             status = self._path.stat()
             signature = (status.st_mtime_ns, status.st_ino, status.st_size)
             if signature != self._signature:
-                self._wanted = parse(self._path.read_text())
+                found = parse(self._path.read_text())
+                self._wanted = msgspec.structs.replace(found, at=status.st_mtime)
                 self._signature = signature
         except FileNotFoundError:
-            self._signature, self._wanted = None, Wanted()
+            if self._signature is not None:
+                self._signature, self._wanted = None, Wanted(at=self._wanted.at + 1e-3)  # newer than the list
         except (OSError, ValueError) as error:
             _log.warning(
                 "wanted file unreadable, the last list stays", path=os.fspath(self._path), error=str(error)

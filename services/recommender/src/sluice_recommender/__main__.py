@@ -25,14 +25,18 @@ def main() -> None:
 
 def _api() -> None:
     from sluice.web.server import Worker, bind, serve
-    from sluice_recommender.settings import ApiSettings, models_of, one_source, urls
+    from sluice_recommender.api.keys_file import KeysFile
+    from sluice_recommender.settings import ApiSettings, models_of, one_source, pod_urls, policy_of
 
     settings = environment.read(ApiSettings, os.environ)
     logs.configure("recommender", settings.log_level)
     models = models_of(settings)
     one_source(models)
-    urls(settings.faiss_stable_urls, "FAISS_STABLE_URLS")
-    urls(settings.faiss_canary_urls, "FAISS_CANARY_URLS")
+    keys = [model.key for model in models]
+    pod_urls(settings.faiss_stable_urls, "FAISS_STABLE_URLS", keys)
+    pod_urls(settings.faiss_canary_urls, "FAISS_CANARY_URLS", keys)
+    policy_of(settings)
+    KeysFile(settings.keys_path)
 
     def build() -> Worker:
         from sluice_recommender.api.worker import ApiWorker  # after the fork, when metrics know their folder

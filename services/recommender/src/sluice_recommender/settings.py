@@ -1,17 +1,25 @@
 """Settings of ``sluice-recommender``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from msgspec import Meta
 
 from sluice import models
+from sluice.entities import CAPACITY
 from sluice.errors import InvalidSetting
 from sluice.model import RecommenderModel
 from sluice.settings import Port, Settings
 from sluice.web.server import ServerSettings
+from sluice_recommender.api.keys import ADMIN, Policy, Scope
 
-Urls = Annotated[str, Meta(description="Base URLs, comma separated.")]
+Urls = Annotated[
+    str,
+    Meta(
+        description="Base URLs, comma separated; or per model: <namespace>.<name>=<urls>;<namespace>.<name>=<urls>."
+    ),
+]
 
 
 class ApiSettings(ServerSettings, frozen=True, kw_only=True):
@@ -19,6 +27,21 @@ class ApiSettings(ServerSettings, frozen=True, kw_only=True):
 
     faiss_stable_urls: Urls = ""
     faiss_canary_urls: Urls = ""
+    overlay_items: Annotated[int, Meta(ge=1, description="So many items the overlay of a worker knows.")] = (
+        CAPACITY
+    )
+    keys_file: Annotated[str, Meta(description="File of API keys, made by sluice keys; empty = none.")] = ""
+    require_keys: Annotated[
+        str, Meta(description="Scopes that need a key beside admin: read, write, or both, comma separated.")
+    ] = ""
+    local: Annotated[
+        bool, Meta(description="Whether this is one machine's own platform, where admin needs no key.")
+    ] = False
+
+    @property
+    def keys_path(self) -> Path | None:
+        """``keys_file`` as a path."""
+        return Path(self.keys_file) if self.keys_file else None
 
 
 class ProfilesSettings(Settings, frozen=True, kw_only=True):
@@ -54,10 +77,36 @@ def listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def urls(text: str, name: str) -> list[str]:
-    """Return base URLs; raises :class:`InvalidSetting` for one that is not http."""
+def pod_urls(text: str, name: str, models: Sequence[str]) -> dict[str, list[str]]:
+    """Return the base URLs of each model's pods, by model key; a plain list is every model's.
+
+    Raises :class:`InvalidSetting` for one that is not http, and for models named wrongly, twice or not at all.
+    """
+    if "=" not in text.partition("://")[0]:
+        return {model: _base_urls(text, name) for model in models}
+    groups = [group.partition("=")[::2] for group in text.split(";") if group.strip()]
+    named = [model.strip() for model, _ in groups]
+    if sorted(named) != sorted(models):
+        raise InvalidSetting(
+            f"SLUICE_{name} names the models {', '.join(named)}; name each of {', '.join(models)} once"
+        )
+    return {model.strip(): _base_urls(found, name) for model, found in groups}
+
+
+def _base_urls(text: str, name: str) -> list[str]:
     found = [word.rstrip("/") for word in listed(text)]
     for url in found:
         if not url.startswith(("http://", "https://")):
             raise InvalidSetting(f"SLUICE_{name} names {url!r}; write http://host:port")
     return found
+
+
+def policy_of(settings: ApiSettings) -> Policy:
+    """Return which scopes need a key; raises :class:`InvalidSetting` for one that is none."""
+    required = frozenset(listed(settings.require_keys))
+    known = set(get_args(Scope))
+    if not required <= known:
+        raise InvalidSetting(
+            f"SLUICE_REQUIRE_KEYS names {', '.join(sorted(required - known))}; name read, write, or both"
+        )
+    return Policy(required - {ADMIN}, local=settings.local)  # type: ignore[arg-type]  # the known words are scopes

@@ -32,6 +32,24 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
     items: list[RecommendedItem]
 
 
+class SimilarUser(msgspec.Struct, frozen=True):
+    """``score`` orders the users of one answer."""
+
+    user_id: str
+    score: float
+
+
+class SimilarUsers(msgspec.Struct, frozen=True, kw_only=True):
+    """Users like one, best first."""
+
+    request_id: str
+    model: str
+    snapshot: str
+    track: str
+    strategy: str
+    users: list[SimilarUser]
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """So many records are in the log."""
 

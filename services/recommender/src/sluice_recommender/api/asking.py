@@ -1,19 +1,20 @@
 """What a client may ask for, within bounds, and how it is answered: strategy, exclusion, filling up. Pure."""
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from sluice.encoder import RECENT_LIMIT, RecentInteraction
-from sluice.errors import InvalidRecord
+from sluice.filters import Filter, FilterDocument, parse
 from sluice.profile import SEEN_LIMIT, Profile
 from sluice.records import MAX_FEATURES, check_id
 
-MAX_N: Final = 100
+MAX_N: Final = 1_000
 MAX_EXCLUDE: Final = 1_000
-POPULAR_DEPTH: Final = SEEN_LIMIT + MAX_EXCLUDE + MAX_N
+POPULAR_DEPTH: Final = SEEN_LIMIT + MAX_EXCLUDE + RECENT_LIMIT + MAX_N
 """So many of the most popular items are enough to fill any answer."""
 
 PERSONALIZED: Final = "personalized"
@@ -39,7 +40,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=MAX_N)] = 10
     exclude: Annotated[list[str], Meta(max_length=MAX_EXCLUDE)] = []
     model: str | None = None
-    filter: msgspec.Raw | None = None
+    filter: FilterDocument | None = None
+
+    @property
+    def wanted(self) -> Filter | None:
+        """The filter; raises :class:`InvalidRecord` if it is unusable."""
+        return None if self.filter is None else parse(self.filter)
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -52,7 +58,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def check(ask: Ask) -> None:
-    """Raise :class:`InvalidRecord` naming the field of an unusable id."""
+    """Raise :class:`InvalidRecord` naming the field of an unusable id or filter."""
     for name in ("user_id", "session_id", "model"):
         value = getattr(ask, name)
         if value is not None:
@@ -60,8 +66,7 @@ def check(ask: Ask) -> None:
     for name in ("items", "features", "exclude"):
         for value in getattr(ask, name):
             check_id(value, name)
-    if ask.filter is not None:
-        raise InvalidRecord("not-available", "filter is not available yet; leave it out")
+    _ = ask.wanted
 
 
 def query_of(ask: Ask, profile: Profile | None, *, exclude_seen: bool) -> Query:
@@ -77,19 +82,35 @@ def query_of(ask: Ask, profile: Profile | None, *, exclude_seen: bool) -> Query:
     return Query(FEATURES if features else "", (), features, exclude)
 
 
+def search_body(query: Query, n: int, wanted: Filter | None) -> dict[str, Any]:
+    """Return what a pod is asked; filtering and excluding is all its work, so that ``n`` are enough."""
+    recent = [
+        {"item_id": each.item_id, "event": each.event, "value": each.value, "ts": each.ts}
+        for each in query.recent
+    ]
+    return {
+        "recent": recent,
+        "features": query.features,
+        "exclude": query.exclude,
+        "filter": wanted,
+        "k": n,
+    }
+
+
 def subject_of(ask: Ask, request_id: str) -> str:
     """Return whom a rollout deals to a track: the user, else the session, else the request."""
     return ask.user_id or ask.session_id or request_id
 
 
-def fill(found: Ranked, popular: Ranked, n: int, exclude: Iterable[str]) -> list[tuple[str, float]]:
-    """Return ``found`` filled up to ``n`` with popular items that are neither in it nor excluded."""
+def fill(
+    found: Ranked, popular: Ranked, n: int, exclude: Iterable[str], allowed: Callable[[str], bool]
+) -> list[tuple[str, float]]:
+    """Return ``found`` filled up to ``n`` with popular items that are allowed, not in it and not excluded."""
     ranked = list(found[:n])
-    if len(ranked) == n:
-        return ranked
     taken = {item_id for item_id, _ in ranked}.union(exclude)
-    ranked.extend((item_id, score) for item_id, score in popular if item_id not in taken)
-    return ranked[:n]
+    more = (pair for pair in popular if pair[0] not in taken and allowed(pair[0]))
+    ranked.extend(islice(more, n - len(ranked)))
+    return ranked
 
 
 def strategy_name(strategy: str, found: int, total: int) -> str:

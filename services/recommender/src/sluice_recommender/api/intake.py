@@ -1,31 +1,39 @@
-"""Resources that take records in: every one is checked before any is appended to the log."""
+"""Records on their way in: every one of a request is checked before any is appended to the log."""
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, TypeVar
 
 import falcon
-import msgspec
 
+from sluice import instruments, metrics
 from sluice.errors import InvalidRecord
 from sluice.events import EventLog, NewRecord
-from sluice.items import Items
 from sluice.records import (
     MAX_RECORD_BYTES,
     Forget,
     Interaction,
     Item,
+    User,
     check_id,
     encode,
     interaction_from,
     item_from,
+    user_from,
 )
 from sluice.topics import Topics
-from sluice.web.bodies import read_json, send
-from sluice.web.problems import problem
+from sluice.web.bodies import send
+from sluice_recommender.api.access import Access
 from sluice_recommender.api.answers import Accepted
+from sluice_recommender.api.documents import body, fields, with_whole
+from sluice_recommender.api.keys import ADMIN, Scope
 
 MAX_BATCH: Final = 1_000
-R = TypeVar("R", bound=msgspec.Struct)
+MIN_TS: Final = 100_000_000_000
+"""March 1973 in milliseconds, the year 5138 in seconds: what is below was not meant as milliseconds."""
+MAX_AHEAD_MS: Final = 86_400_000
+_ACCEPTED = instruments.counter(metrics.ACCEPTED)
+R = TypeVar("R")
 
 
 def parse_batch(document: Any, parse: Callable[[Any], R]) -> list[R]:
@@ -48,72 +56,117 @@ def _parse_one(index: int, document: Any, parse: Callable[[Any], R]) -> R:
         raise InvalidRecord(error.reason, f"record {index}: {error}; none was taken") from error
 
 
-def _interaction(document: Any) -> Interaction:
-    record = interaction_from(document)
+def interaction(document: Any, now_ms: int) -> Interaction | Forget:
+    """Return a checked interaction or forget; ``now_ms`` is Unix time in milliseconds."""
+    known = fields(document, _INTERACTION, "an interaction")
+    record = interaction_from(with_whole(known, "ts"))
     if isinstance(record, Forget):
-        raise InvalidRecord("not-available", "control is not taken here yet; leave it out")
+        fields(document, Forget.__struct_fields__, "a forget")
+    elif record.ts is not None:
+        check_ts(record.ts, now_ms)
     return record
 
 
-def _item(document: Any) -> Item:
-    item = item_from(document)
-    if len(encode(item)) > MAX_RECORD_BYTES:
-        raise InvalidRecord("too-large", f"an item may have {MAX_RECORD_BYTES} bytes; shorten attributes")
-    return item
+_INTERACTION: Final = (*Interaction.__struct_fields__, "control")
+
+
+def check_ts(ts: int, now_ms: int) -> None:
+    """Raise :class:`InvalidRecord` unless ``ts`` is a time since 1973 and at most a day ahead of ``now_ms``."""
+    if ts < MIN_TS:
+        raise InvalidRecord("bad-field", f"ts is {ts}, which looks like seconds; send Unix milliseconds")
+    if ts <= now_ms + MAX_AHEAD_MS:
+        return
+    if ts // 1_000 >= MIN_TS:
+        raise InvalidRecord("bad-field", f"ts is {ts}, which looks like microseconds; send Unix milliseconds")
+    raise InvalidRecord("bad-field", f"ts is {ts}, more than 24 hours ahead; correct the sender's clock")
+
+
+def item(document: Any) -> Item:
+    """Return a checked item."""
+    record = item_from(fields(document, Item.__struct_fields__, "an item"))
+    _check_size(record, "an item")
+    return record
+
+
+def user(document: Any) -> User:
+    """Return a checked user."""
+    record = user_from(fields(document, User.__struct_fields__, "a user"))
+    _check_size(record, "a user")
+    return record
+
+
+def _check_size(record: Item | User, what: str) -> None:
+    if len(encode(record)) > MAX_RECORD_BYTES:
+        raise InvalidRecord("too-large", f"{what} may have {MAX_RECORD_BYTES} bytes; shorten it")
+
+
+def deletions(document: Any) -> list[str] | None:
+    """Return the ids of ``{"delete": [...]}``, None if the document is something else."""
+    if not isinstance(document, dict) or "delete" not in document:
+        return None
+    listed = fields(document, ("delete",), "the body")["delete"]
+    if not isinstance(listed, list):
+        raise InvalidRecord("bad-field", "delete must be a list of ids; correct it")
+    return parse_batch(listed, lambda each: check_id(each, "delete"))
+
+
+class Intake:
+    """Appends checked records to a source's topics; each call returns once the log has them durably."""
+
+    def __init__(self, log: EventLog, topics: Topics) -> None:
+        self._log, self._topics = log, topics
+
+    def interactions(self, records: Sequence[Interaction | Forget]) -> None:
+        """Append interactions and forgets in order; what is known of forgotten users goes first."""
+        forgotten = [each.user_id for each in records if isinstance(each, Forget)]
+        if forgotten:
+            self._append(self._topics.users, _tombstones(forgotten))
+        self._append(
+            self._topics.interactions, [NewRecord(each.user_id.encode(), encode(each)) for each in records]
+        )
+
+    def items(self, records: Sequence[Item]) -> None:
+        """Append items."""
+        self._append(self._topics.items, [NewRecord(each.item_id.encode(), encode(each)) for each in records])
+
+    def users(self, records: Sequence[User]) -> None:
+        """Append users."""
+        self._append(self._topics.users, [NewRecord(each.user_id.encode(), encode(each)) for each in records])
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Append the tombstones of items."""
+        self._append(self._topics.items, _tombstones(item_ids))
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Append the tombstones of users, then their forgets; appended in part, it may be repeated."""
+        self.interactions([Forget(user_id=each) for each in user_ids])
+
+    def _append(self, topic: str, records: Sequence[NewRecord]) -> None:
+        self._log.append(topic, records)
+        _ACCEPTED.labels(topic).inc(len(records))
+
+
+def _tombstones(ids: Sequence[str]) -> list[NewRecord]:
+    return [NewRecord(each.encode(), None) for each in ids]
 
 
 class InteractionsResource:
     """``POST /v1/interactions``: one interaction or a list of up to 1,000.
 
-    202 ``{"accepted": n}`` once the log has them all; 400 naming index and field, then none was taken; 413
-    above 1 MiB; 503 if the log cannot take them.
+    202 ``{"accepted": n}`` once the log has them all; 400 naming index and field, then none was taken; 403
+    for a forget without scope admin; 413 above 1 MiB; 503 if the log cannot take them.
     """
 
-    def __init__(self, log: EventLog, topics: Topics) -> None:
-        self._log, self._topic = log, topics.interactions
+    scopes: ClassVar[dict[str, Scope]] = {"POST": "write"}
+
+    def __init__(self, intake: Intake, access: Access, clock: Callable[[], float] = time.time) -> None:
+        self._intake, self._access, self._clock = intake, access, clock
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Append interactions."""
-        records = parse_batch(read_json(req), _interaction)
-        self._log.append(self._topic, [NewRecord(each.user_id.encode(), encode(each)) for each in records])
+        now = int(self._clock() * 1e3)
+        records = parse_batch(body(req), lambda document: interaction(document, now))
+        if any(isinstance(each, Forget) for each in records):
+            self._access.require(req, ADMIN)
+        self._intake.interactions(records)
         send(resp, Accepted(len(records)), 202)
-
-
-class ItemsResource:
-    """``POST /v1/items``: one item or a list of up to 1,000; statuses as for interactions."""
-
-    def __init__(self, log: EventLog, topics: Topics) -> None:
-        self._log, self._topic = log, topics.items
-
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Append items."""
-        self.append(resp, parse_batch(read_json(req), _item))
-
-    def append(self, resp: falcon.Response, items: list[Item]) -> None:
-        """Append checked items and answer 202."""
-        self._log.append(self._topic, [NewRecord(each.item_id.encode(), encode(each)) for each in items])
-        send(resp, Accepted(len(items)), 202)
-
-
-class ItemResource:
-    """``GET|PUT /v1/items/{item_id}``: 200 the item, 404 unknown; PUT 202, seen by GET a moment later.
-
-    400 for an unusable item, or if the body's ``item_id`` is another one.
-    """
-
-    def __init__(self, items: Items, intake: ItemsResource) -> None:
-        self._items, self._intake = items, intake
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, item_id: str) -> None:
-        """Return one item."""
-        item = self._items.get([check_id(item_id, "item_id")]).get(item_id)
-        if item is None:
-            raise problem(404, "unknown-item", "item_id is unknown; PUT the item first")
-        send(resp, item)
-
-    def on_put(self, req: falcon.Request, resp: falcon.Response, item_id: str) -> None:
-        """Insert or replace one item."""
-        document = read_json(req)
-        if isinstance(document, dict) and document.setdefault("item_id", item_id) != item_id:
-            raise problem(400, "bad-field", "item_id differs from the path's; leave it out of the body")
-        self._intake.append(resp, [_item(document)])

@@ -1,125 +1,150 @@
-"""``/openapi.json``: OpenAPI 3.1, its schemas generated from the types the API reads and writes."""
+"""``/openapi.json``: OpenAPI 3.1, from the table of operations and the types they read and write."""
 
-from typing import Any, Final, NamedTuple
+import re
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
 
 import falcon
 import msgspec
 
 from sluice import __version__
-from sluice.records import Interaction, Item
-from sluice.web.bodies import send
+from sluice.web.bodies import MAX_BODY_BYTES
 from sluice.web.problems import PROBLEM_JSON, Problem
-from sluice_recommender.api.answers import Accepted, ItemMetadata, Recommendations
-from sluice_recommender.api.asking import MAX_N, Ask
-from sluice_recommender.api.intake import MAX_BATCH
+from sluice.web.request_ids import HEADER, USABLE
+from sluice_recommender.api.keys import ADMIN
+from sluice_recommender.api.operations import OPERATIONS, PARAMETERS, Operation
+from sluice_recommender.api.schemas import PATH_ID, Schema, components, ref
 
-_REF: Final = "#/components/schemas/{name}"
-
-
-class _Operation(NamedTuple):
-    path: str
-    method: str
-    summary: str
-    answer: type
-    body: type | None = None
-    many: bool = False
-    query: tuple[str, ...] = ()
-    status: int = 200
-
-
-_OPERATIONS: Final = (
-    _Operation(
-        "/v1/recommendations/{user_id}",
-        "get",
-        "Recommend to a user",
-        Recommendations,
-        query=("n", "model", "exclude"),
-    ),
-    _Operation(
-        "/v1/recommendations", "post", "Recommend to a user, session or features", Recommendations, Ask
-    ),
-    _Operation("/v1/items/{item_id}/similar", "get", "Items like one", Recommendations, query=("n", "model")),
-    _Operation("/v1/popular", "get", "The most popular items", Recommendations, query=("n", "model")),
-    _Operation(
-        "/v1/interactions", "post", "Take interactions in", Accepted, Interaction, many=True, status=202
-    ),
-    _Operation("/v1/items", "post", "Insert or replace items", Accepted, Item, many=True, status=202),
-    _Operation("/v1/items/{item_id}", "get", "One item", Item),
-    _Operation("/v1/items/{item_id}", "put", "Insert or replace one item", Accepted, Item, status=202),
-    _Operation("/api/v1/popular", "get", "As /v1/popular", Recommendations, query=("n", "model")),
-    _Operation(
-        "/api/v1/recommendations/{item_id}",
-        "get",
-        "As /v1/items/{item_id}/similar",
-        Recommendations,
-        query=("n", "model"),
-    ),
-)
-_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "n": {"schema": {"type": "integer", "minimum": 1, "maximum": MAX_N, "default": 10}},
-    "model": {"schema": {"type": "string"}, "description": "<namespace>.<name>, or the name where unique"},
-    "exclude": {"schema": {"type": "string"}, "description": "Item ids, comma separated"},
-}  # fmt: skip
+_SCHEME: Final = "key"
+_BODY_ERRORS: Final = (413, 415)
+_LONG_LINE: Final = 414
+"""Refused before the request has an id."""
+_SCOPE_ERRORS: Final = (400, 401, 403)
 
 
 def document() -> dict[str, Any]:
     """Return the whole description."""
-    types = [Recommendations, Ask, Interaction, Item, Accepted, ItemMetadata, Problem]
-    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
-    metadata = {"anyOf": [{"$ref": _REF.format(name="ItemMetadata")}, {"type": "null"}]}
-    schemas["RecommendedItem"]["properties"]["metadata"] = metadata
-    del schemas["Ask"]["properties"]["filter"]
     paths: dict[str, Any] = {}
-    for operation in _OPERATIONS:
+    for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Sluice recommender", "version": __version__},
+        "info": {
+            "title": "Sluice recommender",
+            "version": __version__,
+            "description": "Recommendations, and the data they are learned from.",
+        },
         "paths": paths,
-        "components": {"schemas": schemas},
-    }
-
-
-def _describe(operation: _Operation) -> dict[str, Any]:
-    in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
-    described: dict[str, Any] = {
-        "summary": operation.summary,
-        "parameters": [
-            *(
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in in_path
-            ),
-            *({"name": name, "in": "query", **_PARAMETERS[name]} for name in operation.query),
-        ],
-        "responses": {
-            str(operation.status): _content("OK", "application/json", _schema(operation.answer)),
-            "default": _content("Problem", PROBLEM_JSON, _schema(Problem)),
+        "components": {
+            "schemas": components(),
+            "securitySchemes": {
+                _SCHEME: {"type": "http", "scheme": "bearer", "description": "A key of sluice keys create"}
+            },
+            "parameters": {
+                HEADER: {
+                    "name": HEADER,
+                    "in": "header",
+                    "description": "1 to 128 printable ASCII characters without blanks; others are not taken over",
+                    "schema": {"type": "string"},
+                }
+            },
+            "headers": {
+                HEADER: {
+                    "description": "The request's id; the client's own if it sent a usable one",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": USABLE},
+                }
+            },
         },
     }
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": _responses(operation),
+        "security": [],
+    }
+    if operation.scope is not None:
+        needed: list[dict[str, Any]] = [{_SCHEME: []}]
+        described["security"] = needed if operation.scope == ADMIN else [{}, *needed]
+        described["description"] = f"Scope {operation.scope}."
     if operation.body is not None:
-        schema = _schema(operation.body)
-        if operation.many:
-            schema = {
-                "oneOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_BATCH}]
-            }
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content = {"schema": operation.body, "example": operation.example}
+        described["requestBody"] = {
+            "required": True,
+            "description": f"At most {MAX_BODY_BYTES} bytes",
+            "content": {"application/json": content},
+        }
     return described
 
 
-def _schema(kind: type) -> dict[str, Any]:
-    return {"$ref": _REF.format(name=kind.__name__)}
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    in_path = re.findall(r"{(\w+)}", operation.path)
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": PATH_ID} for name in in_path),
+        *({"name": name, "in": "query", **PARAMETERS[name]} for name in operation.query),
+        *({"name": name, "in": "header", **PARAMETERS[name]} for name in operation.headers),
+        {"$ref": f"#/components/parameters/{HEADER}"},
+    ]
 
 
-def _content(description: str, media: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {media: {"schema": schema}}}
+def _responses(operation: Operation) -> dict[str, Any]:
+    answered = {operation.media: {"schema": operation.answer}}
+    headers: dict[str, Any] = _request_id()
+    if operation.tagged:
+        headers["ETag"] = {"required": True, "schema": {"type": "string"}}
+    responses = {
+        str(operation.status): {
+            "description": HTTPStatus(operation.status).phrase,
+            "headers": headers,
+            "content": answered,
+        }
+    }
+    if operation.tagged and operation.method == "get":
+        responses["304"] = {"description": "The client has it", "headers": headers}
+    for status in _errors(operation):
+        responses[str(status)] = _problem(status)
+    return responses
+
+
+def _errors(operation: Operation) -> list[int]:
+    found = set(operation.errors)
+    if operation.scope is not None:
+        found.update(_SCOPE_ERRORS)
+    if operation.body is not None:
+        found.update(_BODY_ERRORS)
+    if operation.query or "{" in operation.path:
+        found.add(_LONG_LINE)
+    return sorted(found)
+
+
+def _problem(status: int) -> dict[str, Any]:
+    headers: dict[str, Any] = {} if status == _LONG_LINE else _request_id()
+    if status == 401:
+        headers["WWW-Authenticate"] = {"required": True, "schema": {"type": "string"}}
+    content: Schema = {PROBLEM_JSON: {"schema": ref(Problem)}}
+    return {"description": HTTPStatus(status).phrase, "headers": headers, "content": content}
+
+
+def _request_id() -> dict[str, Any]:
+    return {HEADER: {"$ref": f"#/components/headers/{HEADER}"}}
 
 
 class OpenApi:
     """``GET /openapi.json``: 200."""
 
+    scopes: ClassVar[dict[str, str]] = {}
+
     def __init__(self) -> None:
-        self._document = document()
+        self._data = msgspec.json.encode(document())
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Describe this API."""
-        send(resp, self._document)
+        resp.data = self._data
+        resp.content_type = falcon.MEDIA_JSON
+
+    on_head = on_get

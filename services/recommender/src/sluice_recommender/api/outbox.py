@@ -3,10 +3,9 @@
 from collections import deque
 from typing import Final
 
-import prometheus_client
 import structlog
 
-from sluice import metrics
+from sluice import instruments, metrics
 from sluice.errors import StorageUnavailable
 from sluice.events import EventLog, NewRecord
 from sluice.records import Answer, encode
@@ -14,9 +13,7 @@ from sluice.records import Answer, encode
 CAPACITY: Final = 10_000
 BATCH: Final = 1_000
 _log = structlog.get_logger()
-_DROPPED = prometheus_client.Counter(
-    metrics.ANSWERS_DROPPED.removesuffix("_total"), "Answers not recorded because the log was too slow."
-)
+_DROPPED = instruments.counter(metrics.ANSWERS_DROPPED)
 
 
 class Outbox:

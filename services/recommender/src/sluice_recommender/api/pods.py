@@ -1,19 +1,27 @@
-"""Asks Faiss pods over kept-alive connections, each in turn, the next one where one cannot answer."""
+"""Asks Faiss pods, the least busy one first, the next one where one cannot answer, all within one deadline.
+
+A pod that fails rests: nobody asks it, then one request tries it again. The rest doubles with every failure in a
+row, so a pod that hangs costs one request 0.75 s now and then, and all others nothing.
+"""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-import urllib3
 
 from sluice.errors import SluiceError
+from sluice_recommender.api.wire import Reply, Wire
 
-CONNECT_TIMEOUT_S: Final = 0.5
-READ_TIMEOUT_S: Final = 2.0
-REST_S: Final = 1.0
-"""How long a pod that could not be reached comes last."""
+TOTAL_S: Final = 1.5
+"""The longest a search takes, whatever the pods do."""
+ANSWER_S: Final = 0.75
+"""The longest one pod is waited for."""
+ATTEMPTS: Final = 3
+FIRST_REST_S: Final = 0.1
+LAST_REST_S: Final = 8.0
 
 
 class SearchFailed(SluiceError):
@@ -34,26 +42,20 @@ class _Reply(msgspec.Struct):
 
 
 _REPLY: Final = msgspec.json.Decoder(_Reply)
-_HEADERS: Final = {"Content-Type": "application/json"}
 
 
 class _Pod:
-    def __init__(self, url: str, connections: int) -> None:
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        self.pool = urllib3.connection_from_url(
-            url, maxsize=connections, timeout=timeout, retries=False, block=False
-        )
-        self.url = url
+    """A pod, how many requests it is answering, and how long it rests."""
+
+    def __init__(self, url: str, wire: Wire) -> None:
+        self.url, self.wire = url, wire
+        self.busy = self.failures = 0
         self.rests_until = 0.0
 
-    def search(self, body: bytes) -> urllib3.BaseHTTPResponse:
-        try:
-            return self._post(body)
-        except urllib3.exceptions.ProtocolError:  # a kept connection that the pod had closed
-            return self._post(body)
-
-    def _post(self, body: bytes) -> urllib3.BaseHTTPResponse:
-        return self.pool.urlopen("POST", "/v1/search", body=body, headers=_HEADERS, redirect=False)
+    def rest(self, now: float) -> None:
+        """Ask it no more for a while."""
+        self.rests_until = now + min(FIRST_REST_S * 2.0**self.failures, LAST_REST_S)
+        self.failures = min(self.failures + 1, 10)
 
 
 class Pods:
@@ -62,39 +64,65 @@ class Pods:
     def __init__(
         self, urls: Sequence[str], connections: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._pods = [_Pod(url, connections) for url in urls]
+        self._pods = [_Pod(url, Wire(url, connections, clock)) for url in urls]
         self._turn = itertools.count()
         self._clock = clock
+        self._lock = threading.Lock()
 
     def search(self, body: bytes) -> list[tuple[str, float]]:
-        """Return the items found, best first.
+        """Return the items found, best first, within 1.5 s and three attempts.
 
-        Raises :class:`UnknownItem`, or :class:`SearchFailed` when every pod failed or lacks the snapshot.
+        Raises :class:`UnknownItem`, or :class:`SearchFailed` when every pod failed, rests or lacks the snapshot.
         """
-        reason = "no pod is configured"
-        for pod in self._in_turn():
+        deadline = self._clock() + TOTAL_S
+        reason = "no pod is configured" if not self._pods else "every pod rests after failures"
+        start, asked = next(self._turn), set[str]()
+        while len(asked) < ATTEMPTS and (pod := self._next(start, asked)) is not None:
+            asked.add(pod.url)
             try:
-                response = pod.search(body)
-            except urllib3.exceptions.HTTPError as error:
-                pod.rests_until = self._clock() + REST_S
-                reason = f"{pod.url} cannot be reached ({type(error).__name__})"
+                reply = self._ask(pod, body, deadline)
+            except OSError as error:
+                reason = f"{pod.url} cannot be reached ({type(error).__name__}: {error})"
                 continue
-            if response.status == 200:
-                return _items(response.data)
-            if response.status == 404:
-                raise UnknownItem(response.data.decode(errors="replace")[:200])
-            reason = f"{pod.url} answered {response.status}"
+            if reply.status == 200:
+                return _items(reply.body)
+            if reply.status == 404:
+                raise UnknownItem(reply.body.decode(errors="replace")[:200])
+            reason = f"{pod.url} answered {reply.status}"
         raise SearchFailed(reason)
 
     def close(self) -> None:
         """Close all connections."""
         for pod in self._pods:
-            pod.pool.close()
+            pod.wire.close()
 
-    def _in_turn(self) -> list[_Pod]:
-        start = next(self._turn) % max(1, len(self._pods))
-        now = self._clock()
-        return sorted(self._pods[start:] + self._pods[:start], key=lambda pod: pod.rests_until > now)
+    def _next(self, start: int, asked: set[str]) -> _Pod | None:
+        """Choose the least busy pod not asked yet, in turn among equals; a rested one by one request only."""
+        now, first = self._clock(), start % max(1, len(self._pods))
+        with self._lock:
+            able = [
+                pod
+                for pod in self._pods[first:] + self._pods[:first]
+                if pod.url not in asked and now >= pod.rests_until and not (pod.failures and pod.busy)
+            ]
+            chosen = min(able, key=lambda pod: (pod.failures > 0, pod.busy), default=None)
+            if chosen is not None:
+                chosen.busy += 1
+            return chosen
+
+    def _ask(self, pod: _Pod, body: bytes, deadline: float) -> Reply:
+        failed = True
+        try:
+            reply = pod.wire.search(body, min(deadline, self._clock() + ANSWER_S))
+            failed = reply.status == 503  # too busy to answer
+            return reply
+        finally:
+            with self._lock:
+                pod.busy -= 1
+                if failed:
+                    pod.rest(self._clock())
+                else:
+                    pod.failures = 0
 
 
 def _items(data: bytes) -> list[tuple[str, float]]:

@@ -1,46 +1,46 @@
-"""Resources that recommend: for users and sessions, like an item, popular."""
+"""Resources that recommend: to users and sessions, and what is popular."""
+
+from typing import ClassVar, Final
 
 import falcon
-import msgspec
 
-from sluice.items import Items
-from sluice.records import check_id
-from sluice.web.bodies import number, read_typed, send
-from sluice.web.problems import problem
-from sluice_recommender.api.answers import Recommendations
+from sluice import filters
+from sluice.web.bodies import send
+from sluice.web.request_ids import request_id
 from sluice_recommender.api.asking import MAX_N, Ask, check
+from sluice_recommender.api.documents import body, listed, parameters, typed, whole
+from sluice_recommender.api.keys import Scope
 from sluice_recommender.api.models import Models
-from sluice_recommender.api.pods import UnknownItem
 
-_ASK = msgspec.json.Decoder(Ask)
-
-
-def _n(req: falcon.Request) -> int:
-    return number(req, "n", 10, 1, MAX_N)
+DEFAULT_N: Final = 10
 
 
 class UserRecommendations:
-    """``GET /v1/recommendations/{user_id}?n=10&model=&exclude=a,b``.
+    """``GET /v1/recommendations/{user_id}?n=10&model=&exclude=a,b&filter=genre:Comedy``.
 
-    200; 400 for n outside 1..100, an unusable id, or filter (not available yet); 404 for an unknown model.
+    200; 400 for an unusable id or parameter; 404 for an unknown model.
     """
+
+    scopes: ClassVar[dict[str, Scope]] = {"GET": "read", "HEAD": "read"}
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, user_id: str) -> None:
         """Recommend to a user."""
-        excluded = req.get_param("exclude")
-        filtered = msgspec.Raw(b"null") if req.has_param("filter") else None
+        given = parameters(req, ("n", "model", "exclude", "filter"))
+        words = listed(given, "filter")
         ask = Ask(
             user_id=user_id,
-            n=_n(req),
-            exclude=excluded.split(",") if excluded else [],
-            model=req.get_param("model"),
-            filter=filtered,
+            n=whole(given, "n", DEFAULT_N, 1, MAX_N),
+            exclude=listed(given, "exclude"),
+            model=given.get("model"),
+            filter=filters.parse(words) if words else None,
         )
         check(ask)
-        send(resp, self._models.find(ask.model).recommend(ask))
+        send(resp, self._models.find(ask.model).recommend(ask, request_id(req)))
+
+    on_head = on_get
 
 
 class RecommendationsResource:
@@ -49,47 +49,32 @@ class RecommendationsResource:
     200; 400 naming the field that is out of bounds; 404 for an unknown model; 413 above 1 MiB.
     """
 
+    scopes: ClassVar[dict[str, Scope]] = {"POST": "read"}
+
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Recommend to a user, a session, or features."""
-        ask = read_typed(req, _ASK)
+        ask = typed(body(req), Ask, "n")
         check(ask)
-        send(resp, self._models.find(ask.model).recommend(ask))
-
-
-class SimilarItems:
-    """``GET /v1/items/{item_id}/similar?n=10&model=``.
-
-    200, of strategy ``similar``, or ``popular`` for an item in the catalogue that the snapshot lacks; 404 for
-    an item that neither has.
-    """
-
-    def __init__(self, models: Models, items: Items) -> None:
-        self._models, self._items = models, items
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, item_id: str) -> None:
-        """Recommend items like one."""
-        check_id(item_id, "item_id")
-        send(resp, self._answer(req, item_id))
-
-    def _answer(self, req: falcon.Request, item_id: str) -> Recommendations:
-        recommender = self._models.find(req.get_param("model"))
-        try:
-            return recommender.similar(item_id, _n(req))
-        except UnknownItem as error:
-            if not self._items.get([item_id]):
-                raise problem(404, "unknown-item", "item_id is unknown; PUT the item first") from error
-            return recommender.popular(_n(req))
+        send(resp, self._models.find(ask.model).recommend(ask, request_id(req)))
 
 
 class PopularItems:
-    """``GET /v1/popular?n=10&model=``: 200, the most popular items of the model's source."""
+    """``GET /v1/popular?n=10&model=&filter=``: 200, the most popular items of the model's source."""
+
+    scopes: ClassVar[dict[str, Scope]] = {"GET": "read", "HEAD": "read"}
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Recommend what is popular."""
-        send(resp, self._models.find(req.get_param("model")).popular(_n(req)))
+        given = parameters(req, ("n", "model", "filter"))
+        words = listed(given, "filter")
+        n = whole(given, "n", DEFAULT_N, 1, MAX_N)
+        recommender = self._models.find(given.get("model"))
+        send(resp, recommender.popular(n, request_id(req), filters.parse(words) if words else None))
+
+    on_head = on_get

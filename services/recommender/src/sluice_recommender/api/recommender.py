@@ -5,53 +5,43 @@ empty if there is not even that.
 """
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-import prometheus_client
-import structlog
-
-from sluice import metrics
-from sluice.errors import StorageUnavailable
+from sluice import instruments, metrics
+from sluice.errors import SluiceError, StorageUnavailable
+from sluice.filters import Filter
+from sluice.overlay import Overlay
 from sluice.profile import Profile, Profiles
 from sluice.records import Answer
-from sluice_recommender.api.answers import Recommendations, RecommendedItem
+from sluice_recommender.api.answers import Recommendations, RecommendedItem, SimilarUser, SimilarUsers
 from sluice_recommender.api.asking import (
     POPULAR,
     SIMILAR,
     Ask,
-    Query,
     Ranked,
     fill,
     query_of,
+    search_body,
     strategy_name,
     subject_of,
 )
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import Pods, SearchFailed
-from sluice_recommender.api.routes import Deal, RoutingTable
+from sluice_recommender.api.pods import Pods, UnknownItem
+from sluice_recommender.api.routes import RoutingTable
+from sluice_recommender.api.serving import Served, Serving, Warnings
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally
 
-_log = structlog.get_logger()
-_ANSWERS = prometheus_client.Counter(
-    metrics.ANSWERS.removesuffix("_total"), "Answers given.", ["model", "track", "strategy"]
-)
-_CANARY_ERRORS = prometheus_client.Counter(
-    metrics.CANARY_ERRORS.removesuffix("_total"),
-    "Requests a candidate failed and stable answered.",
-    ["model"],
-)
+_ANSWERS = instruments.counter(metrics.ANSWERS)
+_FALLBACKS = instruments.counter(metrics.FALLBACKS)
+
+NO_USERS: Final = "urn:sluice:no-users"
+"""The problem of a pod whose unit has no part of users."""
 
 
-class Served(NamedTuple):
-    """What answered: the items found and the snapshot and track they are from; nothing if none could."""
-
-    found: Ranked = ()
-    snapshot: str | None = None
-    track: str = "stable"
+class UnknownUser(SluiceError):
+    """The snapshot lacks the user that others should be like, or has no users at all."""
 
 
 class Source(NamedTuple):
@@ -61,6 +51,7 @@ class Source(NamedTuple):
     metadata: Metadata
     popular: Popular
     outbox: Outbox
+    overlay: Overlay
 
 
 class Recommender:
@@ -78,33 +69,55 @@ class Recommender:
         exclude_seen: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.model, self._source, self._routes, self._tally = model, source, routes, tally
-        self._pods = {"stable": stable, "candidate": canary}
+        self.model, self._source, self._warn = model, source, Warnings(model)
+        self._serving = Serving(model, routes, tally, stable, canary, self._warn)
         self._exclude_seen, self._clock = exclude_seen, clock
-        self._silent_until = 0.0
 
-    def recommend(self, ask: Ask) -> Recommendations:
+    def recommend(self, ask: Ask, request_id: str) -> Recommendations:
         """Answer one ask."""
-        started = time.perf_counter()
-        request_id = str(uuid.uuid4())
+        started, wanted = time.perf_counter(), ask.wanted
         query = query_of(ask, self._profile(ask.user_id), exclude_seen=self._exclude_seen)
         served = Served()
         if query.strategy:
-            served = self._serve(_body(query, ask.n), subject_of(ask, request_id), started)
+            subject = subject_of(ask, request_id)
+            served = self._serving.serve(search_body(query, ask.n, wanted), subject, started)
+            served = self._recommendable(served, wanted)
         if ask.user_id is not None and served.snapshot is not None and query.recent:
             self._record(request_id, ask.user_id, served, ask.n)
-        return self._answer(request_id, query.strategy, served, ask.n, query.exclude)
+        return self._answer(request_id, query.strategy, served, ask.n, query.exclude, wanted)
 
-    def similar(self, item_id: str, n: int) -> Recommendations:
+    def similar(self, item_id: str, n: int, request_id: str, filter: Filter | None = None) -> Recommendations:
         """Answer with items like ``item_id``; raises UnknownItem if the snapshot lacks it."""
         started = time.perf_counter()
-        request_id = str(uuid.uuid4())
-        served = self._serve({"similar_to": item_id, "k": n}, request_id, started)
-        return self._answer(request_id, SIMILAR, served, n, [item_id])
+        body = {"similar_to": item_id, "filter": filter, "k": n}
+        served = self._recommendable(self._serving.serve(body, request_id, started), filter)
+        return self._answer(request_id, SIMILAR, served, n, [item_id], filter)
 
-    def popular(self, n: int) -> Recommendations:
-        """Answer with the most popular items."""
-        return self._answer(str(uuid.uuid4()), POPULAR, Served(), n, ())
+    def popular(self, n: int, request_id: str, filter: Filter | None = None) -> Recommendations:
+        """Answer with the most popular items; those never counted come last, by id."""
+        return self._answer(request_id, POPULAR, Served(), n, (), filter)
+
+    def similar_users(self, user_id: str, n: int, request_id: str) -> SimilarUsers:
+        """Answer with users like ``user_id``.
+
+        Raises :class:`UnknownUser` if the snapshot lacks that user or tells nothing of users, and
+        :class:`StorageUnavailable` if no snapshot can answer now.
+        """
+        try:
+            served = self._serving.serve({"similar_to_user": user_id, "k": n}, user_id, time.perf_counter())
+        except UnknownItem as error:
+            raise UnknownUser(_why_unknown(self.model, str(error))) from error
+        if served.snapshot is None:
+            raise StorageUnavailable(f"no snapshot of {self.model} can answer now")
+        users = [SimilarUser(other, score) for other, score in served.found[:n]]
+        return SimilarUsers(
+            request_id=request_id,
+            model=self.model,
+            snapshot=served.snapshot,
+            track=served.track,
+            strategy=SIMILAR,
+            users=users,
+        )
 
     def _profile(self, user_id: str | None) -> Profile | None:
         if user_id is None:
@@ -113,41 +126,13 @@ class Recommender:
             return self._source.profiles.get(user_id)
         except StorageUnavailable as error:
             self._warn("profile unavailable, answering without", error)
+            _FALLBACKS.labels(self.model, "no-profile").inc()
             return None
 
-    def _serve(self, body: dict[str, Any], subject: str, started: float) -> Served:
-        """Ask the snapshot dealt to ``subject``; stable answers where the candidate fails."""
-        deal = self._routes.deal(subject)
-        if deal is None:
-            return Served()
-        served = self._ask(deal.track, deal.snapshot, body)
-        if served.snapshot is None and deal.track == "candidate":
-            _CANARY_ERRORS.labels(self.model).inc()
-            if deal.stable is not None:
-                served = self._ask("stable", deal.stable, body)
-        self._count(deal, error=served.snapshot != deal.snapshot, started=started)
-        return served
-
-    def _ask(self, track: str, snapshot: str, body: dict[str, Any]) -> Served:
-        try:
-            found = self._pods[track].search(msgspec.json.encode({"snapshot": snapshot, **body}))
-        except SearchFailed as error:
-            self._warn("search failed", error, snapshot=snapshot, track=track)
-            return Served()
-        return Served(found, snapshot, track)
-
-    def _warn(self, event: str, error: Exception, **more: str) -> None:
-        """Log at most one warning a second: an outage would make one per request."""
-        now = time.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + 1.0
-            _log.warning(event, model=self.model, reason=str(error), **more)
-
-    def _count(self, deal: Deal, *, error: bool, started: float) -> None:
-        routing = self._routes.current
-        if routing is not None:
-            milliseconds = (time.perf_counter() - started) * 1e3
-            self._tally.count(routing, deal.snapshot, error=error, milliseconds=milliseconds)
+    def _recommendable(self, served: Served, wanted: Filter | None) -> Served:
+        """Leave out what this process knows of already and the pod did not yet: a moment's difference."""
+        matches = self._source.overlay.matches
+        return served._replace(found=[pair for pair in served.found if matches(pair[0], wanted)])
 
     def _record(self, request_id: str, user_id: str, served: Served, n: int) -> None:
         """Note what the snapshot itself gave; popular items that fill up are not its merit."""
@@ -165,11 +150,17 @@ class Recommender:
         )
 
     def _answer(
-        self, request_id: str, strategy: str, served: Served, n: int, exclude: Sequence[str]
+        self,
+        request_id: str,
+        strategy: str,
+        served: Served,
+        n: int,
+        exclude: Sequence[str],
+        wanted: Filter | None,
     ) -> Recommendations:
         ranked = served.found[:n]
         if len(ranked) < n:
-            ranked = fill(ranked, self._source.popular.top(), n, exclude)
+            ranked = self._fill(ranked, n, exclude, wanted)
         metadata = self._source.metadata.of([item_id for item_id, _ in ranked])
         name = strategy_name(strategy, min(len(served.found), n), len(ranked))
         _ANSWERS.labels(self.model, served.track, name).inc()
@@ -182,10 +173,14 @@ class Recommender:
             items=[RecommendedItem(item_id, score, metadata[item_id]) for item_id, score in ranked],
         )
 
+    def _fill(self, ranked: Ranked, n: int, exclude: Sequence[str], wanted: Filter | None) -> Ranked:
+        def allowed(item_id: str) -> bool:
+            return self._source.overlay.matches(item_id, wanted)
 
-def _body(query: Query, n: int) -> dict[str, Any]:
-    recent = [
-        {"item_id": each.item_id, "event": each.event, "value": each.value, "ts": each.ts}
-        for each in query.recent
-    ]
-    return {"recent": recent, "features": query.features, "exclude": query.exclude, "k": n}
+        return fill(ranked, self._source.popular.ranked(wanted), n, exclude, allowed)
+
+
+def _why_unknown(model: str, answered: str) -> str:
+    if NO_USERS in answered:
+        return f"snapshots of {model} tell nothing of users; ask a model of an algorithm that does"
+    return f"user_id is unknown to the snapshot of {model}; it is known once one was cut after an interaction"

@@ -8,11 +8,16 @@ from sluice.routing import Routing, RoutingStore, track
 
 
 class Deal(NamedTuple):
-    """Which snapshot is to answer; ``stable`` answers where the candidate cannot."""
+    """Which snapshot is to answer, and under what it was dealt, so that the request counts there.
+
+    ``stable`` answers where the candidate cannot. ``rollout`` is empty while there is no candidate.
+    """
 
     track: str
     snapshot: str
     stable: str | None
+    rollout: str = ""
+    weight_epoch: int = 0
 
 
 class RoutingTable:
@@ -35,4 +40,7 @@ class RoutingTable:
             return None
         dealt = track(routing, subject, self._clock())
         snapshot = routing.candidate if dealt == "candidate" else routing.stable
-        return None if snapshot is None else Deal(dealt, snapshot, routing.stable)
+        if snapshot is None:
+            return None
+        rollout = routing.rollout if routing.candidate is not None else ""
+        return Deal(dealt, snapshot, routing.stable, rollout, routing.weight_epoch)

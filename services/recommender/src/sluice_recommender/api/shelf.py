@@ -1,24 +1,35 @@
 """What the API reads of a source, kept for a moment: item metadata and the popular items."""
 
+import heapq
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from sluice.errors import StorageUnavailable
+from sluice.filters import Filter
 from sluice.items import Items, Popularity, growth
+from sluice.overlay import Overlay, Selection
 from sluice_recommender.api.answers import ItemMetadata
 from sluice_recommender.api.asking import POPULAR_DEPTH, Ranked
 
-METADATA_S: Final = 2.0
+METADATA_S: Final = 0.5
 POPULAR_S: Final = 1.0
+FOLLOW_S: Final = 0.1
+"""How soon popular items follow a change of the overlay."""
+REST: Final = 20
+FOLLOW_REST: Final = 5
+"""A ranking rests at least so many times as long as it took, the second where its items are others since."""
+SELECTIVE: Final = 2 * POPULAR_DEPTH
+"""Up to so many items that match a filter are ranked by themselves."""
 CAPACITY: Final = 50_000
+FILTERS_KEPT: Final = 64
 
 
 class Metadata:
-    """Item metadata as ready JSON, at most two seconds old; null where the store cannot answer."""
+    """Item metadata as ready JSON, at most half a second old; null where the store cannot answer."""
 
     def __init__(self, items: Items, clock: Callable[[], float] = time.monotonic) -> None:
         self._items, self._clock = items, clock
@@ -54,34 +65,99 @@ class Metadata:
         return read
 
 
+class _Kept(NamedTuple):
+    """One ranking, when it was made and how long that took, and of which items; compared at ``version``."""
+
+    made: float
+    took: float
+    version: int
+    selection: Selection
+    ranked: Ranked
+
+
 class Popular:
-    """The most popular items with what they count now, at most a second old; the last list if the store fails."""
+    """The popular items that are recommendable and match, with what they count now.
+
+    A ranking is at most a second old, or 0.1 s where its items are others since, unless it takes long (there
+    are many items and most were never counted). The last one stays while the store fails.
+    """
 
     def __init__(
         self,
         popularity: Popularity,
+        overlay: Overlay,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._popularity, self._clock, self._ticks = popularity, clock, ticks
-        self._expires = 0.0
-        self._top: Ranked = ()
+        self._popularity, self._overlay, self._clock, self._ticks = popularity, overlay, clock, ticks
+        self._kept: dict[Filter | None, _Kept] = {}
         self._lock = threading.Lock()
 
-    def top(self) -> Ranked:
-        """Return (item id, decayed count), best first."""
-        if self._ticks() >= self._expires and self._lock.acquire(blocking=not self._top):
+    def ranked(self, wanted: Filter | None = None) -> Ranked:
+        """Return (item id, decayed count), best first; items never counted come last, by id.
+
+        These are all there are, or enough of them to fill any answer.
+        """
+        kept = self._kept.get(wanted)
+        if (kept is None or self._is_due(kept)) and self._lock.acquire(blocking=kept is None):
             try:
-                if self._ticks() >= self._expires:
-                    self._refresh()
+                kept = self._kept.get(wanted)
+                if kept is None or self._is_due(kept):
+                    kept = self._follow(wanted, kept)
             finally:
                 self._lock.release()
-        return self._top
+        return () if kept is None else kept.ranked
 
-    def _refresh(self) -> None:
+    def _is_due(self, kept: _Kept) -> bool:
+        age = self._ticks() - kept.made
+        if kept.version != self._overlay.version and age >= max(FOLLOW_S, FOLLOW_REST * kept.took):
+            return True
+        return age >= max(POPULAR_S, REST * kept.took)
+
+    def _follow(self, wanted: Filter | None, last: _Kept | None) -> _Kept:
+        version, selection, now = self._overlay.version, self._overlay.select(wanted), self._ticks()
+        if last is not None and last.selection == selection and now < last.made + POPULAR_S:
+            kept = last._replace(version=version)
+        else:
+            ranked, done = self._ranked_or_last(wanted, last), self._ticks()
+            kept = _Kept(done, done - now, version, selection, ranked)
+        if len(self._kept) >= FILTERS_KEPT and wanted not in self._kept:
+            self._kept = {None: self._kept[None]} if None in self._kept else {}
+        self._kept[wanted] = kept
+        return kept
+
+    def _ranked_or_last(self, wanted: Filter | None, last: _Kept | None) -> Ranked:
         try:
-            now = growth(self._clock())
-            self._top = [(item_id, count / now) for item_id, count in self._popularity.top(POPULAR_DEPTH)]
+            return self._rank(wanted)
         except StorageUnavailable:
-            pass
-        self._expires = self._ticks() + POPULAR_S
+            return self._last(wanted, last)
+
+    def _last(self, wanted: Filter | None, last: _Kept | None) -> Ranked:
+        known = last or self._kept.get(None)
+        matches = self._overlay.test(wanted)
+        return [] if known is None else [pair for pair in known.ranked if matches(pair[0])]
+
+    def _rank(self, wanted: Filter | None) -> list[tuple[str, float]]:
+        now = growth(self._clock())
+        selected, excluded = self._overlay.select(wanted)
+        if not excluded and len(selected) <= SELECTIVE:
+            return self._rank_few(wanted, now)
+        matches, depth = self._overlay.test(wanted), POPULAR_DEPTH
+        while True:
+            top = self._popularity.top(depth)
+            found = [(item_id, count / now) for item_id, count in top if matches(item_id)]
+            if len(found) >= POPULAR_DEPTH:
+                return found[:POPULAR_DEPTH]
+            if len(top) < depth:
+                return found + self._uncounted(wanted, {item_id for item_id, _ in top}, len(found))
+            depth *= 4
+
+    def _rank_few(self, wanted: Filter | None, now: float) -> list[tuple[str, float]]:
+        matching = self._overlay.matching(wanted)
+        counts = self._popularity.of(matching)
+        ranked = sorted((-counts.get(item_id, 0.0), item_id) for item_id in matching)
+        return [(item_id, -count / now) for count, item_id in ranked[:POPULAR_DEPTH]]
+
+    def _uncounted(self, wanted: Filter | None, counted: set[str], found: int) -> list[tuple[str, float]]:
+        others = (item_id for item_id in self._overlay.matching(wanted) if item_id not in counted)
+        return [(item_id, 0.0) for item_id in heapq.nsmallest(POPULAR_DEPTH - found, others)]

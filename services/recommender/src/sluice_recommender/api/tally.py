@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import structlog
 
+from sluice import instruments, metrics
 from sluice.errors import StorageUnavailable
 from sluice.evidence import LATENCY_BOUNDS_MS, EvidenceRow, EvidenceStore, Requests, latency_bucket
 from sluice.routing import Routing
+from sluice_recommender.api.routes import Deal
 
 _log = structlog.get_logger()
+_EVIDENCE = instruments.counter(metrics.EVIDENCE_ROWS).labels("requests")
 
 
 class Key(NamedTuple):
@@ -18,7 +21,7 @@ class Key(NamedTuple):
 
     rollout: str
     snapshot: str
-    weight: int
+    weight_epoch: int
 
 
 class _Count:
@@ -38,11 +41,11 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: dict[Key, _Count] = {}
 
-    def count(self, routing: Routing, snapshot: str, *, error: bool, milliseconds: float) -> None:
-        """Count one request that ``snapshot`` should have answered, while there is a candidate."""
-        if routing.candidate is None:
+    def count(self, deal: Deal, *, error: bool, milliseconds: float) -> None:
+        """Count one request under what it was dealt, not under what is in force when it ends."""
+        if not deal.rollout:
             return
-        key = Key(routing.rollout, snapshot, routing.weight)
+        key = Key(deal.rollout, deal.snapshot, deal.weight_epoch)
         with self._lock:
             count = self._counts.setdefault(key, _Count())
             count.n += 1
@@ -55,7 +58,7 @@ class Tally:
             counts, self._counts = self._counts, {}
         rows = [self._row(key, at, count) for key, count in counts.items()]
         if not rows and routing is not None and routing.candidate is not None:
-            rows.append(self._row(Key(routing.rollout, routing.candidate, routing.weight), at, None))
+            rows.append(self._row(Key(routing.rollout, routing.candidate, routing.weight_epoch), at, None))
         return rows
 
     def _row(self, key: Key, at: float, count: _Count | None) -> EvidenceRow:
@@ -64,7 +67,7 @@ class Tally:
         return EvidenceRow(
             rollout=key.rollout,
             snapshot=key.snapshot,
-            weight=key.weight,
+            weight_epoch=key.weight_epoch,
             writer=self._writer,
             sequence=str(self._sequence),
             at=at,
@@ -95,4 +98,5 @@ class TallyWriter:
         except StorageUnavailable as error:
             _log.warning("evidence waits", rows=len(self._pending), reason=str(error))
             return
+        _EVIDENCE.inc(len(self._pending))
         self._pending = []

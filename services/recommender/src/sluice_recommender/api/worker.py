@@ -6,25 +6,33 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from sluice import statsd
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
 from sluice.loops import Loop
+from sluice.metrics import Process
 from sluice.model import RecommenderModel
+from sluice.overlay import Overlay
+from sluice.overlay_tail import Tail
 from sluice.topics import topics_of
-from sluice_recommender.api.app import create_app
+from sluice_recommender.api.access import Access
+from sluice_recommender.api.app import Data, create_app
+from sluice_recommender.api.keys_file import KeysFile
 from sluice_recommender.api.models import Models
 from sluice_recommender.api.outbox import Outbox
 from sluice_recommender.api.pods import Pods
+from sluice_recommender.api.readiness import Readiness
 from sluice_recommender.api.recommender import Recommender, Source
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally, TallyWriter
-from sluice_recommender.settings import ApiSettings, one_source, urls
+from sluice_recommender.settings import ApiSettings, one_source, pod_urls, policy_of
 
 ROUTING_S: Final = 0.1
 ANSWERS_S: Final = 0.05
 EVIDENCE_S: Final = 2.0
+FIRST_ITEMS_S: Final = 30.0
 
 
 class ApiWorker:
@@ -36,11 +44,30 @@ class ApiWorker:
         log, database, topics = self._home.log(source), self._home.source(source), topics_of(source)
         items, popularity = EmbeddedItems(database), EmbeddedPopularity(database)
         outbox = Outbox(log, topics.answers)
-        shared = Source(EmbeddedProfiles(database), Metadata(items), Popular(popularity), outbox)
+        overlay = Overlay(settings.overlay_items)
+        self._tail = Tail(log, {topics.items: overlay})
+        shared = Source(
+            EmbeddedProfiles(database), Metadata(items), Popular(popularity, overlay), outbox, overlay
+        )
         self._loops = [Loop("answers", ANSWERS_S, outbox.flush)]
         self._last_words: list[Callable[[], None]] = [outbox.flush]
+        self._keys = [model.key for model in models]
         recommenders = [self._recommender(model, shared) for model in models]
-        self._app = create_app(Models(recommenders), log, topics, items, lambda: None)
+        self._statsd = statsd.Pusher(settings.statsd, Process.API)
+        keys = KeysFile(settings.keys_path)
+        self._app = create_app(
+            Models(recommenders),
+            Data(log, topics, items, shared.profiles),
+            Access(policy_of(settings), lambda: keys.keys),
+            Readiness(
+                {
+                    "the overlay": self._tail.require_caught_up,
+                    "the event log": lambda: log.end_offsets(topics.interactions),
+                    "the store of items": lambda: items.get(["-"]),
+                    "the store of profiles": lambda: shared.profiles.get("-"),
+                }
+            ),
+        )
 
     @property
     def wsgi(self) -> Callable[..., Any]:
@@ -48,17 +75,22 @@ class ApiWorker:
         return self._app
 
     def start(self) -> None:
-        """Start the background threads."""
+        """Start the background threads; wait up to 30 s for the overlay to be live."""
+        self._statsd.start()
+        self._tail.start()
         for loop in self._loops:
             loop.once()
             loop.start()
+        self._tail.caught_up.wait(FIRST_ITEMS_S)
 
     def stop(self) -> None:
         """Write out answers and evidence."""
+        self._tail.stop()
         for loop in self._loops:
             loop.stop()
         for write in self._last_words:
             write()
+        self._statsd.stop()
 
     def _recommender(self, model: RecommenderModel, source: Source) -> Recommender:
         database = self._home.model(model.key)
@@ -67,8 +99,10 @@ class ApiWorker:
         writer = TallyWriter(tally, EmbeddedEvidence(database), lambda: routes.current, time.time)
         self._loops += [Loop("routing", ROUTING_S, routes.poll), Loop("evidence", EVIDENCE_S, writer.flush)]
         self._last_words.append(writer.flush)
-        stable = urls(self._settings.faiss_stable_urls, "FAISS_STABLE_URLS")
-        canary = urls(self._settings.faiss_canary_urls, "FAISS_CANARY_URLS") or stable
+        stable = pod_urls(self._settings.faiss_stable_urls, "FAISS_STABLE_URLS", self._keys)[model.key]
+        canary = (
+            pod_urls(self._settings.faiss_canary_urls, "FAISS_CANARY_URLS", self._keys)[model.key] or stable
+        )
         threads = self._settings.threads
         return Recommender(
             model.key,

@@ -103,6 +103,11 @@ def keep_clicks_from(watermark: int, window_ms: int) -> int:
     return watermark - window_ms - 2 * SLACK_MS
 
 
+def keep_forgets_from(watermark: int) -> int:
+    """Return the log time from which forgets stay: all answers given before earlier ones have been read."""
+    return watermark - 2 * SLACK_MS
+
+
 def contest_of(model: str, routing: Routing, since: int, window_ms: int) -> Contest:
     """Return what is counted under ``routing``: nothing unless a candidate is there."""
     named = {routing.stable, routing.candidate} if routing.candidate is not None else set()

@@ -4,16 +4,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sluice.duplicates import Duplicates
 from sluice.encoder import event_weight
 from sluice.errors import InvalidRecord
 from sluice.events import Partition, StoredRecord
-from sluice.items import growth
-from sluice.profile import Applied
+from sluice.items import Gain, growth
+from sluice.profile import Applied, Described
 from sluice.records import (
     Forget,
     Interaction,
     Item,
-    User,
     check_id,
     decode_answer,
     decode_interaction,
@@ -33,12 +33,10 @@ class Rejected(NamedTuple):
 
 
 class Batch:
-    """What is in a batch, by who takes it. ``counted`` is how far popularity has counted each partition."""
+    """What is in a batch, by who takes it. ``duplicates`` knows the event ids of all records before it."""
 
-    def __init__(
-        self, topics: Topics, weights: Mapping[str, float], counted: Mapping[Partition, int]
-    ) -> None:
-        self._weights, self._counted = weights, counted
+    def __init__(self, topics: Topics, weights: Mapping[str, float], duplicates: Duplicates) -> None:
+        self._weights, self._duplicates = weights, duplicates
         self._readers = {
             topics.interactions: self._interaction,
             topics.answers: self._answer,
@@ -46,40 +44,57 @@ class Batch:
             topics.users: self._user,
         }
         self.applied: dict[Partition, dict[str, list[Applied]]] = defaultdict(lambda: defaultdict(list))
-        self.gains: dict[Partition, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.gains: dict[Partition, list[Gain]] = defaultdict(list)
         self.items: dict[str, Item | None] = {}
-        self.users: dict[str, User] = {}
+        self.users: dict[str, Described] = {}
         self.answers: dict[int, list[Given]] = defaultdict(list)
         self.clicks: dict[int, list[Click | Forgotten]] = defaultdict(list)
         self.rejected: list[Rejected] = []
-        self.ends: dict[Partition, int] = {}
-        self.times: dict[Partition, int] = {}
+        self.repeated = 0
+        self.counts: dict[str, int] = defaultdict(int)
+        self.first: dict[Partition, StoredRecord] = {}
+        self.last: dict[Partition, StoredRecord] = {}
 
     def sort(self, records: Sequence[StoredRecord]) -> "Batch":
         """Take ``records`` in, per partition in offset order."""
         for record in records:
+            topic = record.partition.topic
+            self.counts[topic] += 1
             try:
-                self._readers[record.partition.topic](record)
+                self._readers[topic](record)
             except InvalidRecord as error:
                 self.rejected.append(Rejected(record, error.reason, str(error)))
-            self.ends[record.partition] = record.offset + 1
-            self.times[record.partition] = record.timestamp
+            self.first.setdefault(record.partition, record)
+            self.last[record.partition] = record
         return self
+
+    @property
+    def records(self) -> int:
+        """Return how many there are."""
+        return sum(self.counts.values())
+
+    @property
+    def ends(self) -> dict[Partition, int]:
+        """Return the positions behind the batch."""
+        return {partition: record.offset + 1 for partition, record in self.last.items()}
 
     def _interaction(self, record: StoredRecord) -> None:
         event = decode_interaction(_payload(record))
+        if repeats(event, record, self._duplicates):
+            self.repeated += 1
+            return
         self.applied[record.partition][event.user_id].append(Applied(record.offset, record.timestamp, event))
         clicks = self.clicks[record.partition.number]
         if isinstance(event, Forget):
-            clicks.append(Forgotten(record.offset, event.user_id))
+            clicks.append(Forgotten(record.offset, record.timestamp, event.user_id))
             return
         clicks.append(_click(record, event))
-        if record.offset >= self._counted.get(record.partition, 0):
-            gain = event_weight(self._weights, event.event, event.value) * growth(record.timestamp / 1e3)
-            self.gains[record.partition][event.item_id] += gain
+        amount = event_weight(self._weights, event.event, event.value) * growth(record.timestamp / 1e3)
+        self.gains[record.partition].append(Gain(record.offset, event.item_id, amount))
 
     def _answer(self, record: StoredRecord) -> None:
         answer = decode_answer(_payload(record))
+        check_id(answer.user_id, "user_id")
         self.answers[record.partition.number].append(
             Given(
                 offset=record.offset,
@@ -101,15 +116,27 @@ class Batch:
             self.items[item.item_id] = item
 
     def _user(self, record: StoredRecord) -> None:
-        user = User(user_id=_key(record)) if record.value is None else decode_user(record.value)
-        self.users[user.user_id] = user
+        user_id, user = _key(record), None
+        if record.value is not None:
+            user = decode_user(record.value)
+            if user.user_id != user_id:
+                raise InvalidRecord("bad-key", "key must be the user_id; the topic is compacted by it")
+        self.users[user_id] = Described(record.offset, user)
 
 
 class Forgotten(NamedTuple):
-    """A user whose earlier answers and clicks are void."""
+    """A user whose answers and clicks up to ``at`` (log milliseconds) are void."""
 
     offset: int
+    at: int
     user_id: str
+
+
+def repeats(event: Interaction | Forget, record: StoredRecord, duplicates: Duplicates) -> bool:
+    """Remember the event id of ``record``, if it has one, and return whether it is a repeat."""
+    if isinstance(event, Forget) or not event.event_id:
+        return False
+    return duplicates.repeated(record.partition.number, record.offset, event.event_id)
 
 
 def _click(record: StoredRecord, event: Interaction) -> Click:

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from sluice import instruments, metrics
 from sluice.errors import StorageUnavailable
 from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import Routing, RoutingStore
@@ -13,6 +14,7 @@ from sluice_recommender.profiles.ledger import Ledger
 
 EVIDENCE_S: Final = 2.0
 _log = structlog.get_logger()
+_EVIDENCE = instruments.counter(metrics.EVIDENCE_ROWS).labels("hits")
 
 
 class CreditedModel(NamedTuple):
@@ -30,36 +32,45 @@ class Credit:
     def __init__(self, ledger: Ledger, models: Sequence[CreditedModel], topic: str) -> None:
         self._ledger, self._models, self._topic = ledger, models, topic
         self._written: dict[tuple[str, str, str], str] = {}
+        self._at = 0.0
 
-    def round(self, watermarks: dict[int, int], now: float) -> None:
-        """Judge up to each partition's watermark (log milliseconds), write evidence, forget the old."""
+    def round(self, watermarks: dict[int, int], log_now: int, now: float) -> None:
+        """Judge up to each partition's watermark, write evidence, forget the old.
+
+        ``watermarks`` and ``log_now`` are the log's time in milliseconds, ``now`` is Unix seconds.
+        """
+        self._at = max(self._at, now)  # of two cumulative rows the later one counts, whatever the clock does
         for model in self._models:
             routing = model.routing.read()
             if routing is not None:
-                self._judge(model, routing, watermarks, now)
+                self._judge(model, routing, watermarks, log_now)
         longest = max(model.window_ms for model in self._models)
         for part, watermark in watermarks.items():
             self._ledger.forget_before(part, watermark, longest)
 
-    def _judge(self, model: CreditedModel, routing: Routing, watermarks: dict[int, int], now: float) -> None:
-        since = self._ledger.since(model.key, routing.rollout, int(min(now, routing.renewed) * 1e3))
+    def _judge(
+        self, model: CreditedModel, routing: Routing, watermarks: dict[int, int], log_now: int
+    ) -> None:
+        since = self._ledger.since(model.key, routing.rollout, min(log_now, int(routing.renewed * 1e3)))
         contest = contest_of(model.key, routing, since, model.window_ms)
         for part, watermark in watermarks.items():
             self._ledger.judge(contest, part, watermark)
         if routing.candidate is not None:
-            self._write(model, routing, sorted(watermarks), now)
+            self._write(model, routing, sorted(watermarks))
 
-    def _write(self, model: CreditedModel, routing: Routing, parts: list[int], now: float) -> None:
-        rows = [row for part in parts for row in self._rows(model.key, routing, part, now)]
+    def _write(self, model: CreditedModel, routing: Routing, parts: list[int]) -> None:
+        rows = [row for part in parts for row in self._rows(model.key, routing, part)]
         new = [row for row in rows if self._written.get(_place(row)) != row.sequence]
         try:
-            model.evidence.append(new or [_heartbeat(self._topic, routing, now)])
+            rows = new or [_heartbeat(self._topic, routing, self._at)]
+            model.evidence.append(rows)
+            _EVIDENCE.inc(len(rows))
         except StorageUnavailable as error:
             _log.warning("evidence waits", model=model.key, reason=str(error))
             return
         self._written.update({_place(row): row.sequence for row in new})
 
-    def _rows(self, model: str, routing: Routing, part: int, now: float) -> list[EvidenceRow]:
+    def _rows(self, model: str, routing: Routing, part: int) -> list[EvidenceRow]:
         name = f"{self._topic}[{part}]"
         judged = self._ledger.judged_to(model, part)
         return [
@@ -68,8 +79,8 @@ class Credit:
                 snapshot=snapshot,
                 writer=f"hits/{name}",
                 sequence=f"{name}:{judged}",
-                at=now,
-                weight=routing.weight,
+                at=self._at,
+                weight_epoch=routing.weight_epoch,
                 hits=hits,
             )
             for snapshot, hits in self._ledger.hits(model, part).items()
@@ -87,5 +98,5 @@ def _heartbeat(topic: str, routing: Routing, now: float) -> EvidenceRow:
         writer=f"hits/{topic}",
         sequence=f"heartbeat:{now:.3f}",
         at=now,
-        weight=routing.weight,
+        weight_epoch=routing.weight_epoch,
     )

@@ -4,16 +4,15 @@ Everything of a batch and the positions behind it are one transaction, so a rest
 it stopped, and a batch that is read again changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from sluice.embedded.database import Database
-from sluice.events import Partition
 from sluice.evidence import Hits
 from sluice.topics import Topics
 from sluice_recommender.profiles.attribution import (
@@ -25,6 +24,7 @@ from sluice_recommender.profiles.attribution import (
     due_before,
     keep_answers_from,
     keep_clicks_from,
+    keep_forgets_from,
 )
 from sluice_recommender.profiles.batch import Forgotten
 
@@ -39,11 +39,17 @@ CREATE TABLE IF NOT EXISTS clicks (
     part INTEGER, offset INTEGER, at INTEGER, user_id TEXT, item_id TEXT, request_id TEXT,
     PRIMARY KEY (part, offset)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS clicks_by_user ON clicks (user_id);
+CREATE TABLE IF NOT EXISTS forgets (
+    user_id TEXT, part INTEGER, at INTEGER, PRIMARY KEY (user_id, part)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rollouts (model TEXT PRIMARY KEY, rollout TEXT NOT NULL, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS judged (model TEXT, part INTEGER, next INTEGER NOT NULL, PRIMARY KEY (model, part));
 CREATE TABLE IF NOT EXISTS tallied (
     model TEXT, part INTEGER, snapshot TEXT, user_id TEXT, answers INTEGER, hits INTEGER,
     PRIMARY KEY (model, part, snapshot, user_id)) WITHOUT ROWID;
+"""
+_INSERT_ANSWER: Final = """
+INSERT INTO answers SELECT :part, :offset, :logged, :at, :request_id, :user_id, :model, :snapshot, :items
+WHERE NOT EXISTS (SELECT 1 FROM forgets WHERE user_id = :user_id AND at >= :at)
 """
 _ITEMS: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
@@ -54,30 +60,19 @@ class Ledger:
     def __init__(self, path: Path, topics: Topics) -> None:
         self._database, self._topics = Database(path, _SCHEMA), topics
 
-    def record(self, part: int, answers: Sequence[Given], clicks: Sequence[Click | Forgotten]) -> None:
-        """Take a batch's answers and clicks of one partition in, those not taken in before."""
-        answers_from = self._position(Partition(self._topics.answers, part))
-        clicks_from = self._position(Partition(self._topics.interactions, part))
+    def record(
+        self, answers: Mapping[int, Sequence[Given]], clicks: Mapping[int, Sequence[Click | Forgotten]]
+    ) -> None:
+        """Take a batch's answers and clicks in, by partition number, those not taken in before."""
         with self._database.writing() as connection:
-            connection.executemany(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (part, *each[:-1], msgspec.msgpack.encode(each.items))
-                    for each in answers
-                    if each.offset >= answers_from
-                ],
-            )
-            for voids, run in groupby((each for each in clicks if each.offset >= clicks_from), _voids):
-                (_forget if voids else _keep)(connection, part, list(run))
-            ends = [(self._topics.answers, answers), (self._topics.interactions, clicks)]
-            connection.executemany(
-                "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
-                [(topic, part, records[-1].offset + 1) for topic, records in ends if records],
-            )
-
-    def _position(self, partition: Partition) -> int:
-        row = self._database.read_one("SELECT next FROM positions WHERE topic = ? AND part = ?", partition)
-        return 0 if row is None else int(row[0])
+            for part, made in clicks.items():
+                start = _move(connection, self._topics.interactions, part, made[-1].offset + 1)
+                for voids, run in groupby((each for each in made if each.offset >= start), _voids):
+                    (_forget if voids else _keep)(connection, part, list(run))
+            for part, given in answers.items():
+                start = _move(connection, self._topics.answers, part, given[-1].offset + 1)
+                rows = [_row(part, each) for each in given if each.offset >= start]
+                connection.executemany(_INSERT_ANSWER, rows)
 
     def since(self, model: str, rollout: str, now: int) -> int:
         """Return when ``rollout`` was first seen; a new one starts now and voids the counts of the last."""
@@ -158,6 +153,9 @@ class Ledger:
             connection.execute(
                 "DELETE FROM clicks WHERE part = ? AND at < ?", (part, keep_clicks_from(watermark, window_ms))
             )
+            connection.execute(
+                "DELETE FROM forgets WHERE part = ? AND at < ?", (part, keep_forgets_from(watermark))
+            )
 
     def judged_to(self, model: str, part: int) -> int:
         """Return the end offset of the judged answers."""
@@ -188,6 +186,16 @@ def _given(row: tuple[int, int, int, str, str, str, str, bytes]) -> Given:
     return Given(*row[:-1], _ITEMS.decode(row[-1]))
 
 
+def _move(connection: Connection, topic: str, part: int, end: int) -> int:
+    """Move the position of a topic's partition up to ``end``; return where it was."""
+    row = connection.execute(
+        "SELECT next FROM positions WHERE topic = ? AND part = ?", (topic, part)
+    ).fetchone()
+    start = int(row[0]) if row else 0
+    connection.execute("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", (topic, part, max(start, end)))
+    return start
+
+
 def _voids(click: Click | Forgotten) -> bool:
     return isinstance(click, Forgotten)
 
@@ -196,9 +204,18 @@ def _keep(connection: Connection, part: int, clicks: Sequence[Click | Forgotten]
     connection.executemany("INSERT INTO clicks VALUES (?, ?, ?, ?, ?, ?)", [(part, *each) for each in clicks])
 
 
-def _forget(connection: Connection, _part: int, users: Sequence[Click | Forgotten]) -> None:
-    for table in ("answers", "clicks", "tallied"):
-        connection.executemany(
-            f"DELETE FROM {table} WHERE user_id = ?",  # noqa: S608 (a name from the line above)
-            [(each.user_id,) for each in users],
+def _row(part: int, answer: Given) -> dict[str, Any]:
+    return {**answer._asdict(), "part": part, "items": msgspec.msgpack.encode(answer.items)}
+
+
+def _forget(connection: Connection, part: int, users: Sequence[Click | Forgotten]) -> None:
+    """Void what came before: clicks read so far, and answers given so far, whether or not they are read yet."""
+    for each in users:
+        user = (each.user_id,)
+        connection.execute("DELETE FROM clicks WHERE user_id = ?", user)
+        connection.execute("DELETE FROM tallied WHERE user_id = ?", user)
+        connection.execute("DELETE FROM answers WHERE user_id = ? AND at <= ?", (each.user_id, each.at))
+        connection.execute(
+            "INSERT INTO forgets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+            (each.user_id, part, each.at),
         )

@@ -3,12 +3,13 @@
 import signal
 import threading
 
-import prometheus_client
 import structlog
 
-from sluice.embedded.home import Home
+from sluice import statsd, status
+from sluice.embedded.home import Home, lock
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
+from sluice.metrics import Process
 from sluice.model import RecommenderModel, seconds
 from sluice.topics import topics_of
 from sluice_recommender.profiles.credit import Credit, CreditedModel
@@ -25,7 +26,13 @@ def build(home: Home, models: list[RecommenderModel]) -> ProfilesProcess:
     database, topics = home.source(source), topics_of(source)
     log = home.log(source)
     ledger = Ledger(home.folder / f"attribution-{source}.db", topics)
-    stores = Stores(EmbeddedProfiles(database), EmbeddedPopularity(database), EmbeddedItems(database), ledger)
+    stores = Stores(
+        EmbeddedProfiles(database),
+        EmbeddedPopularity(database),
+        EmbeddedItems(database),
+        ledger,
+        database.writing,
+    )
     credited = [_credited(home, model) for model in models]
     weights = {kind: float(weight) for kind, weight in models[0].spec.source.event_weights.items()}
     return ProfilesProcess(log, source, weights, stores, Credit(ledger, credited, topics.answers))
@@ -38,12 +45,21 @@ def _credited(home: Home, model: RecommenderModel) -> CreditedModel:
 
 
 def run(settings: ProfilesSettings, models: list[RecommenderModel]) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT; raises :class:`InvalidSetting` if the source has such a process already."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    process = build(Home(settings.home_path), models)
+    home = Home(settings.home_path)
+    with lock(home.folder / f"profiles-{one_source(models)}"):
+        _run(settings, home, models, stopping)
+
+
+def _run(
+    settings: ProfilesSettings, home: Home, models: list[RecommenderModel], stopping: threading.Event
+) -> None:
+    process = build(home, models)
     if settings.metrics_port:
-        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
+        status.serve(settings.metrics_host, settings.metrics_port)
     _log.info("keeping profiles", models=[model.key for model in models])
-    process.run(stopping)
+    with statsd.Pusher(settings.statsd, Process.PROFILES):
+        process.run(stopping)
