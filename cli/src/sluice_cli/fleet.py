@@ -2,21 +2,28 @@
 
 ``<home>/fleet/`` holds ``pods.json`` (written by the supervisor: what runs), ``canary.replicas`` (written
 by the controller: what should run), ``<pod>.snapshots`` (written by the controller: what each should hold;
-it plays the part of the downward-API file) and ``epoch`` (the highest that has acted).
+it plays the part of the downward-API file), ``epoch`` (the highest that has acted, changed
+under ``epoch.lock``) and ``platform.json``
+(written by the supervisor while it runs, for whoever watches).
 """
 
+import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 import structlog
 import urllib3
 
-from sluice.errors import StaleEpoch
+from sluice.errors import StaleEpoch, StorageUnavailable
 from sluice_operator.rollout.actions import GroupName
 from sluice_operator.rollout.observation import Fleet, Group, Pod
 
+FENCE_S: Final = 1.0
 _LOG = structlog.get_logger()
 _HTTP: Final = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
 
@@ -27,6 +34,26 @@ class LocalPod(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     group: GroupName
     url: str
+
+
+class LocalProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """One service as it runs: ``started`` in Unix seconds, ``url`` answers ``/metrics``; no ``pid`` = it fell over."""
+
+    name: str
+    pid: int | None
+    started: float
+    restarts: int
+    url: str
+
+
+class LocalPlatform(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor runs: its own process id and start, the model's file, the API's address."""
+
+    pid: int
+    started: float
+    model_file: str
+    api: str
+    processes: list[LocalProcess]
 
 
 class Files:
@@ -51,6 +78,20 @@ class Files:
         """Tell what runs."""
         replace(self.folder / "pods.json", msgspec.json.encode(pods))
 
+    def platform(self) -> LocalPlatform | None:
+        """Return what the supervisor last told; None if none runs."""
+        try:
+            return msgspec.json.decode((self.folder / "platform.json").read_bytes(), type=LocalPlatform)
+        except FileNotFoundError:
+            return None
+
+    def set_platform(self, platform: LocalPlatform | None) -> None:
+        """Tell what runs; None = the supervisor ends."""
+        if platform is not None:
+            replace(self.folder / "platform.json", msgspec.json.encode(platform))
+        else:
+            (self.folder / "platform.json").unlink(missing_ok=True)
+
     def canary_replicas(self) -> int:
         """Return how many canary processes should run."""
         try:
@@ -62,13 +103,21 @@ class Files:
         """Say how many canary processes should run."""
         replace(self.folder / "canary.replicas", str(replicas).encode())
 
-    def fence(self, epoch: int) -> None:
-        """Refuse an epoch below one that has acted before; raises :class:`StaleEpoch`."""
-        path = self.folder / "epoch"
-        newest = int(path.read_text()) if path.exists() else 0
-        if epoch < newest:
-            raise StaleEpoch(f"fleet epoch {epoch} was replaced by {newest}; decide anew")
-        replace(path, str(epoch).encode())
+    @contextmanager
+    def fenced(self, epoch: int) -> Iterator[None]:
+        """Let the body act alone, as of ``epoch``.
+
+        Raises :class:`StaleEpoch` if a higher one has acted before, and :class:`StorageUnavailable` if another
+        process holds the fence for longer than ``FENCE_S``.
+        """
+        with (self.folder / "epoch.lock").open("a") as lock:
+            _take(lock)  # until it is closed
+            path = self.folder / "epoch"
+            newest = int(path.read_text()) if path.exists() else 0
+            if epoch < newest:
+                raise StaleEpoch(f"fleet epoch {epoch} was replaced by {newest}; decide anew")
+            replace(path, str(epoch).encode())
+            yield
 
 
 class LocalFleet:
@@ -89,17 +138,17 @@ class LocalFleet:
 
     def want(self, group: GroupName, snapshots: tuple[str, ...], epoch: int) -> None:
         """See :class:`~sluice_operator.controller.FleetPort`."""
-        self._files.fence(epoch)
         document = msgspec.json.encode(snapshots)
-        for pod in self._files.pods():
-            if pod.group is group:
-                replace(self._files.wanted(pod.name), document)
+        with self._files.fenced(epoch):
+            for pod in self._files.pods():
+                if pod.group is group:
+                    replace(self._files.wanted(pod.name), document)
 
     def scale_canary(self, replicas: int, epoch: int) -> None:
         """See :class:`~sluice_operator.controller.FleetPort`."""
-        self._files.fence(epoch)
-        if replicas != self._files.canary_replicas():
-            self._files.set_canary_replicas(replicas)
+        with self._files.fenced(epoch):
+            if replicas != self._files.canary_replicas():
+                self._files.set_canary_replicas(replicas)
 
 
 class _Loaded(msgspec.Struct):
@@ -125,7 +174,7 @@ def _ask(pod: LocalPod) -> Pod:
         answer = _HTTP.request("GET", f"{pod.url}/v1/snapshots")
         report = msgspec.json.decode(answer.data, type=_Report)
     except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
-        _LOG.debug("pod-silent", pod=pod.name, reason=str(error))
+        _LOG.debug("pod silent", pod=pod.name, reason=str(error))
         return Pod(name=pod.name, ready=False)
     loaded = frozenset(each.id for each in report.loaded)
     return Pod(
@@ -136,6 +185,18 @@ def _ask(pod: LocalPod) -> Pod:
         headroom_bytes=report.headroom_bytes,
         wanted=frozenset(report.wanted),
     )
+
+
+def _take(lock: TextIO) -> None:
+    """Lock a file; it is held for microseconds, unless its holder was stopped just then."""
+    deadline = time.monotonic() + FENCE_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StorageUnavailable("another controller holds the fleet's fence; end it") from None
+            time.sleep(0.005)
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sluice import __version__
-from sluice_cli.commands import datasets, offline, recommend, rollout, serve, snapshots
+from sluice_cli.commands import datasets, keys, offline, recommend, rollout, serve, snapshots, top
 from sluice_cli.commands.shell import Sluice
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def root(
       sluice demo                      the platform on a real event stream, live
       sluice up -f model.yaml          the platform for your own model
       sluice recommend USER            ask the running API
+      sluice top                       what the running platform does, live
       sluice rollout get               where the rollout stands, and what its gates wait for
 
     \b
@@ -51,9 +52,11 @@ app.command("up")(serve.up)
 app.command("train")(offline.train)
 app.command("evaluate")(offline.evaluate)
 app.command("recommend")(recommend.recommend)
+app.command("top")(top.top)
 app.add_typer(snapshots.app)
 app.add_typer(datasets.app)
 app.add_typer(rollout.app)
+app.add_typer(keys.app)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ The supervisor plays the kubelet: it starts what should run, restarts what fell 
 group to what the controller asks for. It decides nothing about snapshots.
 """
 
+import os
 import random
 import socket
 import threading
@@ -11,12 +12,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from sluice import models
 from sluice.embedded.home import lock
 from sluice.errors import InvalidSetting
-from sluice_cli.fleet import Files, LocalPod
+from sluice.loops import Loop
+from sluice_cli.algorithm import Checking
+from sluice_cli.fleet import Files, LocalPlatform, LocalPod, LocalProcess
 from sluice_cli.processes import Service, ServiceFailed, ServiceProcess
 from sluice_operator.rollout.actions import GroupName
 
@@ -24,7 +25,7 @@ READY_S: Final = 60.0
 TICK_S: Final = 0.05
 MAX_CANARIES: Final = 2
 WARMUP_EVENTS: Final = 1_000
-_LOG = structlog.get_logger()
+_GIVEN: Final[set[int]] = set()  # ports that a service of this process is about to take
 
 
 class Platform:
@@ -36,7 +37,8 @@ class Platform:
         self.home, self.model_file = home.resolve(), model_file.resolve()
         self.port = port or _free_port()
         check_free(self.port)
-        self.trainer_port = _free_port()
+        self._started = time.time()
+        self._metrics_ports = {name: _free_port() for name in ("trainer", "profiles", "controller")}
         self._faiss_ports = {f"{GroupName.STABLE}-0": _free_port()} | {
             f"{GroupName.CANARY}-{number}": _free_port() for number in range(MAX_CANARIES)
         }
@@ -56,24 +58,24 @@ class Platform:
     @property
     def trainer_status(self) -> str:
         """Where the trainer tells its position and quality."""
-        return f"http://127.0.0.1:{self.trainer_port}/status"
+        return f"http://127.0.0.1:{self._metrics_ports['trainer']}/status"
 
     def start(self) -> None:
         """Start the supervisor and everything but the trainer; return when the API is ready."""
         self._want(self._faiss(f"{GroupName.STABLE}-0"))
-        self._want(self._service("profiles", "sluice_recommender", ("profiles",)))
+        self._want(self._with_metrics("profiles", "sluice_recommender", ("profiles",)))
         self._want(self._api())
-        self._want(self._service("controller", "sluice_cli.controller"))
+        self._want(self._with_metrics("controller", "sluice_cli.controller"))
         self._thread.start()
         self.wait_ready()
 
     def start_trainer(self, warmup_events: int = WARMUP_EVENTS) -> None:
         """Start the trainer; it begins with what the log holds once these are ``warmup_events``."""
         environment = {
-            "SLUICE_STATUS_PORT": str(self.trainer_port),
+            "SLUICE_STATUS_PORT": str(self._metrics_ports["trainer"]),
             "SLUICE_WARMUP_EVENTS": str(warmup_events),
         }
-        ready = f"http://127.0.0.1:{self.trainer_port}/healthz"
+        ready = f"http://127.0.0.1:{self._metrics_ports['trainer']}/healthz"
         self._want(self._service("trainer", "sluice_trainer", environment=environment, ready=ready))
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
@@ -104,17 +106,18 @@ class Platform:
 
     def _supervise(self) -> None:
         # All children are started by this thread: its end is what ends them if everything else fails.
+        passes = Loop(
+            "supervisor", TICK_S, self._reconcile
+        )  # a failed one (full disk, say) stops nothing that runs
         try:
             while not self._stopping.wait(TICK_S):
-                try:
-                    self._reconcile()
-                except OSError as error:  # a full disk, say: what runs goes on running
-                    _LOG.error("supervisor-pass-failed", reason=str(error))
+                passes.once()
         finally:
             for process in reversed(self._running.values()):
                 process.terminate()
             for process in self._running.values():
                 process.stop()
+            self._files.set_platform(None)
 
     def _reconcile(self) -> None:
         wanted = dict(self._wanted)
@@ -130,6 +133,29 @@ class Platform:
                 self._running[name] = process
             self._running[name].keep_up()
         self._files.set_pods([self._pod(name) for name in self._faiss_ports if name in self._running])
+        self._files.set_platform(self._told())
+
+    def _told(self) -> LocalPlatform:
+        processes = [
+            LocalProcess(
+                name=name,
+                pid=process.pid,
+                started=process.started_at,
+                restarts=process.restarts,
+                url=f"http://127.0.0.1:{self._port_of(name)}",
+            )
+            for name, process in self._running.items()
+        ]
+        return LocalPlatform(
+            pid=os.getpid(),
+            started=self._started,
+            model_file=str(self.model_file),
+            api=self.api,
+            processes=processes,
+        )
+
+    def _port_of(self, name: str) -> int:
+        return ({"api": self.port} | self._faiss_ports | self._metrics_ports)[name]
 
     def _pod(self, name: str) -> LocalPod:
         group = GroupName(name.rpartition("-")[0])
@@ -159,10 +185,18 @@ class Platform:
             "SLUICE_LISTEN_PORT": str(self.port),
             "SLUICE_FAISS_STABLE_URLS": urls[GroupName.STABLE],
             "SLUICE_FAISS_CANARY_URLS": urls[GroupName.CANARY],
+            "SLUICE_LOCAL": "true",
         }
         return self._service(
             "api", "sluice_recommender", ("api",), environment=environment, ready=f"{self.api}/readyz"
         )
+
+    def _with_metrics(self, name: str, module: str, arguments: tuple[str, ...] = ()) -> Service:
+        """Return a service that would listen on no port otherwise; it has started when it answers."""
+        port = self._metrics_ports[name]
+        environment = {"SLUICE_METRICS_PORT": str(port)}
+        ready = f"http://127.0.0.1:{port}/healthz"
+        return self._service(name, module, arguments, environment=environment, ready=ready)
 
     def _service(
         self,
@@ -201,15 +235,18 @@ def _free_port() -> int:
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+            if port not in _GIVEN and probe.connect_ex(("127.0.0.1", port)) != 0:
+                _GIVEN.add(port)
                 return port
 
 
 def up(model_file: Path, home: Path, port: int) -> None:
     """Run the platform until interrupted (``sluice up``)."""
     platform = Platform(home, model_file, port)
+    checking = Checking(model_file)
     try:
         platform.start()
+        checking.wait()
         platform.start_trainer()
         platform.wait_ready()
         print(f"Sluice is up: {platform.api} (state and logs in {platform.home}); Ctrl-C stops it.")
@@ -218,4 +255,5 @@ def up(model_file: Path, home: Path, port: int) -> None:
     except KeyboardInterrupt:
         print("stopping")
     finally:
+        checking.stop()
         platform.stop()

@@ -16,6 +16,9 @@ import urllib3
 from sluice.errors import SluiceError
 
 STOP_S: Final = 10.0
+HANDED_ON: Final = ("SLUICE_LOG_LEVEL", "SLUICE_STATSD")
+"""Settings that a person may give all services of a local platform."""
+
 BACKOFF_S: Final = (0.2, 1.0, 5.0, 15.0)
 _LOG = structlog.get_logger()
 _HTTP: Final = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
@@ -35,14 +38,21 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ready_url: str | None = None
 
 
+class _Line(msgspec.Struct):
+    event: str
+    reason: str = ""
+    exception: str = ""
+
+
 class ServiceProcess:
-    """A running service, its log file, and how often it fell over lately."""
+    """A running service, its log file, when it was started last (Unix seconds) and how often again."""
 
     def __init__(self, service: Service, log: Path) -> None:
         self.service, self.log = service, log
         self._process: subprocess.Popen[bytes] | None = None
         self._falls = 0
         self._started = self._retry_at = 0.0
+        self.started_at, self.restarts = 0.0, 0
 
     @property
     def pid(self) -> int | None:
@@ -64,7 +74,7 @@ class ServiceProcess:
                 stderr=stream,
                 start_new_session=True,
             )
-        self._started = time.monotonic()
+        self._started, self.started_at = time.monotonic(), time.time()
 
     def keep_up(self) -> None:
         """Start it again if it fell over, waiting longer each time; 60 s of running clear the slate."""
@@ -77,10 +87,11 @@ class ServiceProcess:
             self._retry_at, self._falls = now + wait, self._falls + 1
             code = self._process.returncode
             _LOG.error(
-                "service-ended", name=self.service.name, code=code, last=self.last_line(), retry_s=wait
+                "service ended", name=self.service.name, code=code, last=self.last_line(), retry_s=wait
             )
         if now >= self._retry_at:
             self._retry_at = 0.0
+            self.restarts += 1
             self.start()
 
     def wait_ready(self, deadline: float) -> None:
@@ -116,15 +127,29 @@ class ServiceProcess:
             else:
                 self._process.send_signal(number)
         except ProcessLookupError:
-            _LOG.debug("already-ended", name=self.service.name)
+            _LOG.debug("service had ended already", name=self.service.name)
 
     def last_line(self) -> str:
-        """Return the last line of its log."""
+        """Return what the last line of its log says."""
         try:
             lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1][-300:] if lines else "it said nothing"
+        return said(lines[-1]) if lines else "it said nothing"
+
+
+def said(line: str) -> str:
+    """Return a log line for people: its event and the reason or exception; other text as it is.
+
+    >>> said('{"event": "snapshot refused", "reason": "a checksum is wrong"}')
+    'snapshot refused: a checksum is wrong'
+    """
+    try:
+        fields = msgspec.json.decode(line, type=_Line)
+    except msgspec.MsgspecError:
+        return line[-300:]
+    why = fields.reason or fields.exception.strip().rpartition("\n")[2]
+    return (f"{fields.event}: {why}" if why else fields.event)[:300]
 
 
 def answers(url: str) -> bool:
@@ -136,6 +161,10 @@ def answers(url: str) -> bool:
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SLUICE_") or name in HANDED_ON
+    }
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return kept | one_thread | {"PYTHONUNBUFFERED": "1"} | dict(added)

@@ -19,14 +19,13 @@ from sluice.routing import Routing, RoutingStore
 from sluice_operator.rollout.actions import (
     Action,
     GroupName,
-    Note,
     PublishRouting,
     Release,
     ScaleCanary,
     WantSnapshots,
 )
 from sluice_operator.rollout.observation import Command, Fleet, Observation, SnapshotInfo
-from sluice_operator.rollout.state import RolloutState
+from sluice_operator.rollout.state import Note, NoteType, RolloutState
 from sluice_operator.rollout.step import step
 
 _LOG = structlog.get_logger()
@@ -65,8 +64,8 @@ class FleetPort(Protocol):
 class Notes(Protocol):
     """Port: decisions told to people (Kubernetes Events, or a table)."""
 
-    def record(self, note: Note, epoch: int, now: float) -> None:
-        """Record one."""
+    def record(self, note: Note) -> bool:
+        """Record one; False, and nothing done, if its number was recorded already."""
 
 
 class Controller:
@@ -89,6 +88,7 @@ class Controller:
         self._status, self._commands, self._fleet, self._notes = status, commands, fleet, notes
         self._catalog, self._evidence, self._routing = catalog, evidence, routing
         self._verified = verified
+        self._told = 0
 
     def reconcile(self, now: float) -> RolloutState:
         """Do one pass at ``now`` (Unix seconds) and return the state it left.
@@ -104,6 +104,7 @@ class Controller:
             self._evidence.purge({after.rollout, state.rollout})
         for action in actions:
             self._attempt(action, after.epoch, now)
+        self._tell(after)
         return after
 
     def _observe(self, state: RolloutState) -> Observation:
@@ -112,9 +113,9 @@ class Controller:
             spec_hash=spec_hash(self.spec),
             snapshots=tuple(self._info(entry) for entry in entries),
             fleet=self._fleet.observe(),
-            evidence=self._evidence.totals(state.rollout, state.weight),
+            evidence=self._evidence.totals(state.rollout, state.weight_epoch),
             evidence_rollout=state.rollout,
-            evidence_weight=state.weight,
+            evidence_weight_epoch=state.weight_epoch,
             commands=self._commands.pending(),
         )
 
@@ -134,27 +135,52 @@ class Controller:
         except StaleEpoch:
             raise
         except (SluiceError, OSError) as error:
-            _LOG.error("action-failed", action=type(action).__name__, epoch=epoch, reason=str(error))
+            _LOG.error(
+                "action failed, the next pass tries it again",
+                action=type(action).__name__,
+                epoch=epoch,
+                reason=str(error),
+            )
 
     def _carry_out(self, action: Action, epoch: int, now: float) -> None:
         match action:
-            case PublishRouting(rollout=rollout, stable=stable, candidate=candidate, weight=weight):
-                self._routing.publish(
-                    Routing(
-                        epoch=epoch,
-                        rollout=rollout,
-                        stable=stable,
-                        candidate=candidate,
-                        weight=weight,
-                        renewed=now,
-                    )
-                )
+            case PublishRouting():
+                self._routing.publish(routing_of(action, epoch, now))
             case WantSnapshots(group=group, ids=ids):
                 self._fleet.want(group, ids, epoch)
             case ScaleCanary(replicas=replicas):
                 self._fleet.scale_canary(replicas, epoch)
             case Release(ids=ids):
-                self._catalog.release(set(ids))
-            case Note():
-                _LOG.info(action.reason, type=action.type.value, message=action.message, epoch=epoch)
-                self._notes.record(action, epoch, now)
+                self._catalog.release(set(ids), epoch)
+
+    def _tell(self, state: RolloutState) -> None:
+        """Record the notes that this process has not told yet, also those that one before it left."""
+        for note in state.notes:
+            if note.number <= self._told:
+                continue
+            try:
+                recorded = self._notes.record(note)
+            except (SluiceError, OSError) as error:  # the next pass tells it
+                _LOG.error("decision cannot be told now", number=note.number, reason=str(error))
+                return
+            if recorded:
+                _say(note, state.rollout)
+            self._told = note.number
+
+
+def _say(note: Note, rollout: str) -> None:
+    say = _LOG.warning if note.type is NoteType.WARNING else _LOG.info
+    say("rollout decided", reason=note.reason, message=note.message, epoch=note.epoch, rollout=rollout)
+
+
+def routing_of(action: PublishRouting, epoch: int, now: float) -> Routing:
+    """Return the routing that an action asks for, renewed at ``now`` (Unix seconds)."""
+    return Routing(
+        epoch=epoch,
+        rollout=action.rollout,
+        stable=action.stable,
+        candidate=action.candidate,
+        weight=action.weight,
+        weight_epoch=action.weight_epoch,
+        renewed=now,
+    )

@@ -7,14 +7,13 @@ import msgspec
 
 from sluice.embedded.database import Database
 from sluice.errors import Conflict
-from sluice_operator.rollout.actions import Note, NoteType
 from sluice_operator.rollout.observation import Command
-from sluice_operator.rollout.state import CONSUMED_KEPT, RolloutState
+from sluice_operator.rollout.state import CONSUMED_KEPT, Note, NoteType, RolloutState
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS status (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, document BLOB);
 CREATE TABLE IF NOT EXISTS commands (sequence INTEGER PRIMARY KEY, document BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS notes (
+CREATE TABLE IF NOT EXISTS numbered_notes (
     sequence INTEGER PRIMARY KEY, at REAL NOT NULL, epoch INTEGER NOT NULL, type TEXT NOT NULL,
     reason TEXT NOT NULL, message TEXT NOT NULL);
 """
@@ -64,21 +63,28 @@ class EmbeddedRollout:
         )
         return tuple(msgspec.json.decode(document, type=Command) for (document,) in reversed(rows))
 
-    def record(self, note: Note, epoch: int, now: float) -> None:
+    def record(self, note: Note) -> bool:
         """See :class:`~sluice_operator.controller.Notes`."""
         with self._database.writing() as connection:
-            connection.execute(
-                "INSERT INTO notes (at, epoch, type, reason, message) VALUES (?, ?, ?, ?, ?)",
-                (now, epoch, note.type.value, note.reason, note.message),
+            inserted = connection.execute(
+                "INSERT OR IGNORE INTO numbered_notes VALUES (?, ?, ?, ?, ?, ?)",
+                (note.number, note.at, note.epoch, note.type.value, note.reason, note.message),
             )
+        return inserted.rowcount > 0
 
     def notes(self, after: int = 0) -> list[RecordedNote]:
         """Return the notes with a sequence above ``after``, oldest first."""
         rows = self._database.read(
-            "SELECT sequence, at, epoch, type, reason, message FROM notes WHERE sequence > ? ORDER BY sequence",
+            "SELECT sequence, at, epoch, type, reason, message FROM numbered_notes"
+            " WHERE sequence > ? ORDER BY sequence",
             (after,),
         )
         return [
-            RecordedNote(sequence, at, epoch, Note(type=NoteType(kind), reason=reason, message=message))
-            for sequence, at, epoch, kind, reason, message in rows
+            RecordedNote(
+                number,
+                at,
+                epoch,
+                Note(type=NoteType(kind), reason=reason, message=message, number=number, epoch=epoch, at=at),
+            )
+            for number, at, epoch, kind, reason, message in rows
         ]

@@ -211,14 +211,17 @@ def lint(files: Annotated[list[Path], typer.Argument(help="RecommenderModel file
     """
     from sluice import models
     from sluice.errors import InvalidModel
+    from sluice_cli import algorithm
 
     wrong = False
     for path in files:
         try:
-            typer.echo(f"{path}: OK ({models.load(path).key})")
+            model = models.load(path)
+            algorithm.check(model)
+            typer.echo(f"{path}: OK ({model.key})")
         except InvalidModel as error:
             wrong = True
             for problem in sentences(error):
-                typer.echo(problem, err=True)
+                typer.echo(f"{path}: " + problem.removeprefix(f"{path}: "), err=True)
     if wrong:
         raise typer.Exit(WRONG_INPUT)

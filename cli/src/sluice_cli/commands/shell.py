@@ -83,7 +83,7 @@ def quiet_logs(level: str = "warning") -> None:
     """Let logs through from ``level`` on, as JSON on stderr."""
     from sluice import logs
 
-    logs.configure("cli", level)
+    logs.configure("cli", level, whole_process=False)
 
 
 def show_json(document: Any) -> None:

@@ -16,8 +16,7 @@ from sluice_cli.demo.replay import Replayer
 from sluice_cli.demo.sabotage import sabotage
 from sluice_cli.demo.view import View
 from sluice_operator.embedded import EmbeddedRollout
-from sluice_operator.rollout.actions import NoteType
-from sluice_operator.rollout.state import Phase, RolloutState
+from sluice_operator.rollout.state import NoteType, Phase, RolloutState
 
 INTERVAL_S: Final = 0.25
 _HTTP: Final = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
@@ -91,7 +90,7 @@ class Watcher:
             try:
                 self._look()
             except Exception as error:  # the run goes on; the next look may succeed
-                _LOG.warning("look-failed", exc_info=error)
+                _LOG.warning("look failed", exc_info=error)
 
     def _look(self) -> None:
         _, state = self._rollout.read()
@@ -110,7 +109,7 @@ class Watcher:
             answer = _HTTP.request("GET", self._trainer_status)
             self.status = msgspec.json.decode(answer.data, type=TrainerStatus)
         except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
-            _LOG.debug("trainer-silent", reason=str(error))
+            _LOG.debug("trainer silent", reason=str(error))
 
     def _tell_news(self, entries: list[CatalogEntry]) -> None:
         for entry in entries:

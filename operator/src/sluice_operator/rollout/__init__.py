@@ -6,8 +6,6 @@
 from sluice_operator.rollout.actions import (
     Action,
     GroupName,
-    Note,
-    NoteType,
     PublishRouting,
     Release,
     ScaleCanary,
@@ -18,6 +16,8 @@ from sluice_operator.rollout.state import (
     Aborted,
     HeldBy,
     Measurement,
+    Note,
+    NoteType,
     PausedBy,
     Phase,
     RolloutState,

@@ -1,8 +1,9 @@
 """What the shell carries out after a pass, in the order given, each with ``state.epoch``.
 
-All but :class:`Note` are levels: they say how things should be, come again every pass, and doing them twice
-changes nothing. Routing always comes before pods, so that nobody is sent to a pod that is being emptied; if
-one action fails the shell still does the rest, because each is a lever of its own.
+All are levels: they say how things should be, come again every pass, and doing them twice changes nothing.
+What is told to people, once, is in the state (:class:`~sluice_operator.rollout.state.Note`). Routing always
+comes before pods, so that nobody is sent to a pod that is being emptied; if one action fails the shell still
+does the rest, because each is a lever of its own.
 """
 
 from enum import StrEnum
@@ -21,20 +22,17 @@ class GroupName(StrEnum):
     CANARY = "canary"
 
 
-class NoteType(StrEnum):
-    """Kubernetes' two types of Event."""
-
-    NORMAL = "Normal"
-    WARNING = "Warning"
-
-
 class PublishRouting(_Action, frozen=True, kw_only=True):
-    """Publish (or renew) the routing. ``rollout`` is empty and ``candidate`` None when nothing rolls."""
+    """Publish (or renew) the routing. ``rollout`` is empty and ``candidate`` None when nothing rolls.
+
+    ``weight_epoch`` is the epoch of the decision that gave ``weight``.
+    """
 
     rollout: str
     stable: str | None
     candidate: str | None
     weight: int
+    weight_epoch: int = 0
 
 
 class WantSnapshots(_Action, frozen=True, kw_only=True):
@@ -51,17 +49,9 @@ class ScaleCanary(_Action, frozen=True, kw_only=True):
 
 
 class Release(_Action, frozen=True, kw_only=True):
-    """Mark snapshots in the catalog as deletable."""
+    """Mark snapshots in the catalog as deletable; none of them makes only the epoch known there."""
 
     ids: tuple[str, ...]
 
 
-class Note(_Action, frozen=True, kw_only=True):
-    """One decision for people: an Event and a log line. ``reason`` is CamelCase, ``message`` has the numbers."""
-
-    type: NoteType
-    reason: str
-    message: str
-
-
-Action = PublishRouting | WantSnapshots | ScaleCanary | Release | Note
+Action = PublishRouting | WantSnapshots | ScaleCanary | Release

@@ -6,9 +6,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sluice.model import ModelSpec, Step
-from sluice_operator.rollout.actions import Note, NoteType
 from sluice_operator.rollout.observation import Observation
-from sluice_operator.rollout.state import ABORTED_KEPT, PROMOTED_KEPT, Aborted, Phase, RolloutState
+from sluice_operator.rollout.state import (
+    ABORTED_KEPT,
+    MESSAGE_CHARACTERS,
+    NOTES_KEPT,
+    PROMOTED_KEPT,
+    Aborted,
+    Note,
+    NoteType,
+    Phase,
+    RolloutState,
+)
 
 
 class Look(NamedTuple):
@@ -29,17 +38,27 @@ Moved = tuple[RolloutState, Note]
 
 def normal(reason: str, message: str) -> Note:
     """Return a note about something that went as planned."""
-    return Note(type=NoteType.NORMAL, reason=reason, message=message)
+    return Note(type=NoteType.NORMAL, reason=reason, message=message[:MESSAGE_CHARACTERS])
 
 
 def warning(reason: str, message: str) -> Note:
     """Return a note that a person should read."""
-    return Note(type=NoteType.WARNING, reason=reason, message=message)
+    return Note(type=NoteType.WARNING, reason=reason, message=message[:MESSAGE_CHARACTERS])
 
 
 def change(state: RolloutState, **fields: Any) -> RolloutState:
     """Return the state with some fields replaced."""
     return msgspec.structs.replace(state, **fields)
+
+
+def told(look: Look, state: RolloutState, notes: tuple[Note, ...]) -> RolloutState:
+    """Return the state with this pass's notes added and numbered on; the oldest of earlier passes are dropped."""
+    last = state.notes[-1].number if state.notes else 0
+    numbered = [
+        msgspec.structs.replace(note, number=last + place, epoch=state.epoch, at=look.now)
+        for place, note in enumerate(notes, start=1)
+    ]
+    return change(state, notes=(*state.notes[-NOTES_KEPT:], *numbered)) if notes else state
 
 
 def steps_hash(steps: tuple[Step, ...]) -> int:
@@ -86,9 +105,22 @@ def to_step(look: Look, state: RolloutState, step: int) -> RolloutState:
     )
 
 
+def given(look: Look, state: RolloutState, weight: int, granted: int) -> dict[str, Any]:
+    """Return the fields that say which weight was given, to how many pods, when and by which decision.
+
+    A pass raises the epoch by exactly one if it decides anything, so this decision's is known already.
+    """
+    return {
+        "weight": weight,
+        "weight_epoch": state.epoch + 1,
+        "canary_granted": granted,
+        "weight_started_at": look.now,
+    }
+
+
 def reset_weight(look: Look, state: RolloutState) -> RolloutState:
     """Return the state with everyone on stable."""
-    return change(state, weight=0, canary_granted=0, weight_started_at=look.now)
+    return change(state, **given(look, state, 0, 0))
 
 
 def ended(look: Look, state: RolloutState) -> RolloutState:
@@ -100,6 +132,7 @@ def ended(look: Look, state: RolloutState) -> RolloutState:
         target=None,
         step=0,
         weight=0,
+        weight_epoch=0,
         canary_granted=0,
         paused_by=None,
         paused_reason="",

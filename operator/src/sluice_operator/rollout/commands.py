@@ -4,7 +4,8 @@
   a failed gate can be overruled, one step at a time. After the last step the promotion itself begins, so
   with no step left ``promote`` means full promotion. It never skips the waiting for pods or memory.
 - ``abort`` drops the candidate and rejects it. During a rollback it stays on the present stable, held.
-- ``retry`` makes an aborted snapshot eligible again (``snapshot``, else the one aborted last).
+- ``retry`` has an aborted snapshot rolled again (``snapshot``, else the one aborted last) as soon as nothing
+  newer does; refused if it could not roll, because it is older than stable, say.
 - ``pause`` keeps the candidate at its step and weight; ``resume`` goes on, or ends the hold of a rollback.
 - ``rollback`` goes back to ``snapshot``, else to the one promoted before stable, without steps, then holds
   until ``resume``. A candidate on its way is rejected too.
@@ -17,11 +18,10 @@ the ``snapshot`` or ``step`` that the person saw is no longer the current one.
 from typing import Final
 
 from sluice_operator.rollout import moves, stops
-from sluice_operator.rollout.actions import Note
-from sluice_operator.rollout.candidates import previous, usable
+from sluice_operator.rollout.candidates import previous, retry_refusal, usable
 from sluice_operator.rollout.change import Look, Moved, change, forget_abort, normal, warning
 from sluice_operator.rollout.observation import Command, Verb
-from sluice_operator.rollout.state import CONSUMED_KEPT, HeldBy, PausedBy, Phase, RolloutState
+from sluice_operator.rollout.state import CONSUMED_KEPT, HeldBy, Note, PausedBy, Phase, RolloutState
 from sluice_operator.rollout.table import TABLE, Event, check
 
 _NAMES_TARGET: Final = (Verb.ROLLBACK, Verb.RETRY)
@@ -75,11 +75,13 @@ def _refuse_abort(_look: Look, state: RolloutState, _command: Command) -> str:
     return "spec.snapshots.pin asks for it; change the pin" if pinned else ""
 
 
-def _refuse_retry(_look: Look, state: RolloutState, command: Command) -> str:
+def _refuse_retry(look: Look, state: RolloutState, command: Command) -> str:
     snapshot = _retried(state, command)
     if snapshot is None:
         return "no snapshot is aborted"
-    return "" if state.aborted_reason(snapshot) is not None else f"{snapshot} is not aborted"
+    if state.aborted_reason(snapshot) is None:
+        return f"{snapshot} is not aborted"
+    return retry_refusal(look.spec, forget_abort(state, snapshot), look.seen, snapshot) or ""
 
 
 def _refuse_rollback(look: Look, state: RolloutState, command: Command) -> str:
@@ -108,7 +110,8 @@ def _abort(look: Look, state: RolloutState, command: Command) -> Moved:
 
 def _retry(_look: Look, state: RolloutState, command: Command) -> Moved:
     snapshot = _retried(state, command) or ""
-    return forget_abort(state, snapshot), normal("Retried", f"{snapshot} may roll again")
+    after = change(forget_abort(state, snapshot), retried=snapshot)
+    return after, normal("Retried", f"{snapshot} may roll again")
 
 
 def _pause(look: Look, state: RolloutState, command: Command) -> Moved:

@@ -18,21 +18,24 @@ def levels(look: Look, state: RolloutState) -> tuple[Action, ...]:
     """Return how things should be in this state: routing before pods, releases last."""
     replicas = canary_replicas(look.steps, state, look.seen)
     canary = (state.candidate,) if state.candidate and replicas else ()
-    wanted: tuple[Action, ...] = (
+    return (
         _routing(state),
         WantSnapshots(group=GroupName.STABLE, ids=_stable_set(look, state)),
         WantSnapshots(group=GroupName.CANARY, ids=canary),
         ScaleCanary(replicas=replicas),
+        Release(ids=releasable(look.spec, state, look.seen)),
     )
-    released = releasable(look.spec, state, look.seen)
-    return (*wanted, Release(ids=released)) if released else wanted
 
 
 def _routing(state: RolloutState) -> PublishRouting:
     """Return the routing. The first snapshot is nobody's candidate: there is nothing to compare it with."""
     candidate = state.candidate if state.stable is not None else None
     return PublishRouting(
-        rollout=state.rollout, stable=state.stable, candidate=candidate, weight=state.weight
+        rollout=state.rollout,
+        stable=state.stable,
+        candidate=candidate,
+        weight=state.weight,
+        weight_epoch=state.weight_epoch,
     )
 
 

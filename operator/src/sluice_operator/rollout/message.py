@@ -9,12 +9,12 @@ from sluice_operator.rollout.candidates import refusal_of_newest
 from sluice_operator.rollout.change import Look, where
 from sluice_operator.rollout.gates import needs, undecided
 from sluice_operator.rollout.readings import paired_events
-from sluice_operator.rollout.state import Phase, RolloutState, elapsed
+from sluice_operator.rollout.state import MESSAGE_CHARACTERS, Phase, RolloutState, elapsed
 
 
 def describe(look: Look, state: RolloutState) -> str:
-    """Return the sentence for people, at most 1,000 characters."""
-    return _SENTENCES[state.phase](look, state)[:1000]
+    """Return the sentence for people, at most ``MESSAGE_CHARACTERS``."""
+    return _SENTENCES[state.phase](look, state)[:MESSAGE_CHARACTERS]
 
 
 def _waiting(look: Look, state: RolloutState) -> str:

@@ -5,12 +5,13 @@ Pure; nobody here decides *when*. Every function takes the :class:`Look` of this
 
 from typing import Final
 
-from sluice_operator.rollout.candidates import newest_eligible
+from sluice_operator.rollout.candidates import newer_than, newest_eligible
 from sluice_operator.rollout.change import (
     Look,
     Moved,
     change,
     ended,
+    given,
     normal,
     promoted_with,
     reset_weight,
@@ -32,12 +33,13 @@ def start(look: Look, state: RolloutState) -> Moved:
     started = change(
         state,
         phase=Phase.PROMOTING if first else Phase.PROGRESSING,
-        rollout=f"{candidate}-{int(look.now)}",
+        rollout=f"{candidate}-{state.epoch + 1}",
         candidate=candidate,
+        retried=None,
         step=len(look.steps) if first else 0,
         rollout_started_at=look.now,
         step_started_at=look.now,
-        weight_started_at=look.now,
+        **given(look, state, 0, 0),
         pods_awaited_since=look.now if first else None,
         measurements=(),
         spec_hash=look.seen.spec_hash,
@@ -88,9 +90,7 @@ def set_weight(look: Look, state: RolloutState) -> Moved:
     after = change(
         state,
         phase=Phase.PROGRESSING,
-        weight=weight,
-        canary_granted=canary_needed(look.seen.fleet.stable.desired, weight),
-        weight_started_at=look.now,
+        **given(look, state, weight, canary_needed(look.seen.fleet.stable.desired, weight)),
         step_started_at=look.now,
         pods_awaited_since=None,
     )
@@ -130,15 +130,20 @@ def prepare_promotion(look: Look, state: RolloutState) -> Moved:
 
 
 def commit_promotion(look: Look, state: RolloutState) -> Moved:
-    """Name the candidate stable: one routing write."""
+    """Name the candidate stable: one routing write. A snapshot wanted again that is older is overtaken."""
+    overtaken = state.retried is not None and not newer_than(look.seen, state.retried, state.candidate)
     after = change(
         ended(look, state),
         phase=Phase.STABLE,
         stable=state.candidate,
+        retried=None if overtaken else state.retried,
         promoted=promoted_with(state, state.candidate),
         last_promotion={**state.last_promotion, **_means(look, state)},
     )
-    return after, normal("Promoted", f"{state.candidate} is stable, {state.stable or 'nothing'} was before")
+    words = f"{state.candidate} is stable, {state.stable or 'nothing'} was before"
+    return after, normal(
+        "Promoted", words + (f"; {state.retried} is older and rolls no more" if overtaken else "")
+    )
 
 
 def _means(look: Look, state: RolloutState) -> dict[str, float]:

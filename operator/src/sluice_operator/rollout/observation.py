@@ -80,8 +80,9 @@ class Observation(_Seen, frozen=True, kw_only=True):
     """All that is observed in one pass.
 
     ``snapshots`` are in commit order, oldest first. ``spec_hash`` is that of the spec now in force, in the
-    same terms as :attr:`SnapshotInfo.spec_hash`. ``evidence`` was added up for ``evidence_rollout`` at
-    ``evidence_weight``: evidence of another rollout is not used, requests at another weight neither.
+    same terms as :attr:`SnapshotInfo.spec_hash`. ``evidence`` was added up for ``evidence_rollout`` and
+    ``evidence_weight_epoch``: evidence of another rollout is not used, requests under a weight that was given
+    at another epoch neither.
     """
 
     spec_hash: str
@@ -89,7 +90,7 @@ class Observation(_Seen, frozen=True, kw_only=True):
     fleet: Fleet = Fleet()
     evidence: EvidenceTotals = EvidenceTotals()
     evidence_rollout: str = ""
-    evidence_weight: int = 0
+    evidence_weight_epoch: int = 0
     commands: tuple[Command, ...] = ()
 
     def snapshot(self, snapshot: str | None) -> SnapshotInfo | None:

@@ -55,8 +55,11 @@ def loaded_by_all(group: Group, snapshot: str | None) -> bool:
 
 
 def loaded_by_ready(group: Group, snapshot: str | None) -> bool:
-    """Return whether every *ready* pod has a snapshot loaded, at least one: enough to go back, broken pods or not."""
-    ready = [pod for pod in group.pods if pod.ready]
+    """Return whether every *ready* pod has a snapshot loaded, at least one: enough to go back, broken pods or not.
+
+    If no pod is ready, one that has it is enough: none can be where stable itself is what cannot be loaded.
+    """
+    ready = [pod for pod in group.pods if pod.ready] or [pod for pod in group.pods if snapshot in pod.loaded]
     return bool(ready) and all(snapshot in pod.loaded for pod in ready)
 
 

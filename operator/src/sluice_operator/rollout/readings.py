@@ -28,6 +28,14 @@ STALE_S: Final = 60.0
 SLOW_SHARE: Final = 0.01
 """p99 ≤ limit exactly if at most this share of requests is slower than the limit."""
 
+DESIGN_EFFECT: Final[dict[str | None, float]] = {"stable": 1.0, "popular": 2.3, None: 4.6}
+"""By what a paired event is compared with: how many times the variance grows because users repeat.
+
+Measured as the variance of user totals over that of events, recall@20 of GMF, snapshots 2,000 events apart
+(ml-latest-small three times, ml-100k): candidate − stable .8 to 1.0 (what is special about a user befalls both
+alike), candidate − popular 1.6 to 2.2, candidate alone 3.6 to 4.5.
+"""
+
 T = TypeVar("T")
 
 
@@ -107,6 +115,7 @@ def _paired_difference(gate: Gate, scene: Scene, reference: str) -> Reading | Ab
     total = paired.candidate - getattr(paired, reference)
     squares = paired.candidate_squared + getattr(paired, f"{reference}_squared")
     sd = guarded_sd(total, squares - 2.0 * getattr(paired, f"candidate_{reference}"), paired.n)
+    sd *= math.sqrt(DESIGN_EFFECT[reference])
     bounds = (-float(gate.margin or 0), math.inf)
     return _mean(f"{gate.metric} candidate − {reference}", total / paired.n, sd, paired.n, bounds, scene)
 
@@ -126,7 +135,7 @@ def _candidate_mean(gate: Gate, scene: Scene, bounds: tuple[float, float]) -> Re
     paired = _paired(gate, scene)
     if isinstance(paired, Absent):
         return paired
-    sd = guarded_sd(paired.candidate, paired.candidate_squared, paired.n)
+    sd = guarded_sd(paired.candidate, paired.candidate_squared, paired.n) * math.sqrt(DESIGN_EFFECT[None])
     return _mean(gate.metric, paired.candidate / paired.n, sd, paired.n, bounds, scene)
 
 
@@ -232,9 +241,9 @@ def _hits(scene: Scene, *snapshots: str | None) -> list[Hits] | Absent:
 
 
 def _requests(scene: Scene) -> Requests | Absent:
-    """Return the candidate's requests at the present weight."""
-    if scene.seen.evidence_weight != scene.state.weight:
-        return Absent(Verdict.INCONCLUSIVE, f"nothing counted yet at weight {scene.state.weight}")
+    """Return the candidate's requests since the present weight was given."""
+    if scene.seen.evidence_weight_epoch != scene.state.weight_epoch:
+        return Absent(Verdict.INCONCLUSIVE, "no requests counted yet")
     evidence = scene.evidence
     requests = evidence.requests.get(scene.state.candidate or "", Requests())
     late = _late("request", evidence.requests_at, scene)
@@ -242,7 +251,14 @@ def _requests(scene: Scene) -> Requests | Absent:
 
 
 def _late(kind: str, at: float | None, scene: Scene) -> Absent | None:
-    """Return what is wrong with the age of evidence; a new step or weight gives its writers STALE_S of grace."""
+    """Return what is wrong with the age of evidence; a new step or weight gives its writers STALE_S of grace.
+
+    Evidence of a time that is far ahead tells that a clock was set back, and nothing about its writer.
+    """
+    if at is not None and at - scene.now > STALE_S:
+        return Absent(
+            Verdict.ERROR, f"the newest {kind} evidence is {at - scene.now:.0f} s ahead of the clock"
+        )
     started = max(scene.state.step_started_at or 0.0, scene.state.weight_started_at or 0.0)
     if scene.now - max(at or 0.0, started) <= STALE_S:
         return None

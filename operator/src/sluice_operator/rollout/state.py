@@ -15,6 +15,12 @@ PROMOTED_KEPT: Final = 4
 ABORTED_KEPT: Final = 20
 CONSUMED_KEPT: Final = 32
 
+NOTES_KEPT: Final = 32
+"""Notes kept besides those of the pass itself."""
+
+MESSAGE_CHARACTERS: Final = 1000
+"""Of a note or a sentence for people; Kubernetes' Events take 1,024 bytes of mostly ASCII."""
+
 
 class Phase(StrEnum):
     """Where the rollout stands; :mod:`sluice_operator.rollout.table` says what may follow what."""
@@ -92,14 +98,39 @@ class Aborted(_State, frozen=True, kw_only=True):
     at: float
 
 
+class NoteType(StrEnum):
+    """Kubernetes' two types of Event."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+class Note(_State, frozen=True, kw_only=True):
+    """One decision told to people: an Event and a log line. ``reason`` is CamelCase, ``message`` has the numbers.
+
+    ``number`` counts a model's notes from 1 and makes recording a note again harmless; ``at`` is Unix
+    seconds, ``epoch`` that of the decision.
+    """
+
+    type: NoteType
+    reason: str
+    message: str
+    number: int = 0
+    epoch: int = 0
+    at: float = 0.0
+
+
 class RolloutState(_State, frozen=True, kw_only=True):
     """Everything the rollout remembers.
 
     ``epoch`` rises by one with every pass that decides something (see :data:`DECISION`). ``promoted`` is
     newest first and begins with stable. ``step`` is the index of the current step; equal to the number of
-    steps once all are done. ``canary_granted`` is how many canary pods were ready when the present weight
-    was given. ``pods_awaited_since`` is set only while pods are waited for, ``rollout`` is empty unless a
-    candidate rolls.
+    steps once all are done. ``weight_epoch`` is the epoch of the decision that gave the present weight (an
+    equal one given anew is another), ``canary_granted`` how many canary pods were ready for it.
+    ``pods_awaited_since`` is set only while pods are waited for, ``rollout`` is empty unless a
+    candidate rolls. ``retried`` is an aborted snapshot that a person wants tried again although newer ones
+    were decided about since. ``notes`` are the latest, oldest first: written down with the decision they
+    tell of, so that a process that dies before it told them leaves them to the next one.
     """
 
     epoch: int = 0
@@ -110,8 +141,10 @@ class RolloutState(_State, frozen=True, kw_only=True):
     candidate: str | None = None
     target: str | None = None
     waiting: str | None = None
+    retried: str | None = None
     step: int = 0
     weight: int = 0
+    weight_epoch: int = 0
     canary_granted: int = 0
     paused_by: PausedBy | None = None
     paused_reason: str = ""
@@ -129,19 +162,39 @@ class RolloutState(_State, frozen=True, kw_only=True):
     consumed: tuple[str, ...] = ()
     spec_hash: str = ""
     steps_hash: int = 0
+    notes: tuple[Note, ...] = ()
 
     def aborted_reason(self, snapshot: str) -> str | None:
         """Return why a snapshot was aborted; None if it was not."""
         return next((entry.reason for entry in self.aborted if entry.id == snapshot), None)
 
 
-DECISION: Final = ("phase", "step", "weight", "stable", "candidate", "target", "held_by")
+DECISION: Final = ("phase", "step", "weight", "weight_epoch", "stable", "candidate", "target", "held_by")
 """The fields whose change is a decision and raises the epoch; the others only report or count."""
 
 
 def decided(before: RolloutState, after: RolloutState) -> bool:
     """Return whether a pass made a decision."""
     return any(getattr(before, name) != getattr(after, name) for name in DECISION)
+
+
+_TIMES: Final = (
+    "rollout_started_at",
+    "rollout_ended_at",
+    "step_started_at",
+    "weight_started_at",
+    "pods_awaited_since",
+)
+
+
+def on_this_clock(state: RolloutState, now: float) -> RolloutState:
+    """Return the state with no time that is still to come.
+
+    After a clock was set back, what began "later" began now: its timer starts anew, instead of standing still
+    for as long as the clock was set back.
+    """
+    ahead = [name for name in _TIMES if (getattr(state, name) or 0.0) > now]
+    return msgspec.structs.replace(state, **dict.fromkeys(ahead, now)) if ahead else state
 
 
 def elapsed(since: float | None, now: float) -> float:

@@ -15,16 +15,16 @@ event costs only time.
 from typing import Final
 
 from sluice.model import ModelSpec
-from sluice_operator.rollout.actions import Action, Note
+from sluice_operator.rollout.actions import Action
 from sluice_operator.rollout.candidates import newest_eligible
-from sluice_operator.rollout.change import Look, change
+from sluice_operator.rollout.change import Look, change, told
 from sluice_operator.rollout.commands import steer
 from sluice_operator.rollout.gates import measure_all
 from sluice_operator.rollout.levels import levels
 from sluice_operator.rollout.message import describe
 from sluice_operator.rollout.observation import Observation
 from sluice_operator.rollout.rules import first_true
-from sluice_operator.rollout.state import ROLLING, RolloutState, decided
+from sluice_operator.rollout.state import ROLLING, Note, RolloutState, decided, on_this_clock
 from sluice_operator.rollout.table import check
 
 _MOST_MOVES: Final = 256
@@ -36,15 +36,16 @@ def step(
 ) -> tuple[RolloutState, tuple[Action, ...]]:
     """Decide one pass; ``now`` is Unix seconds. Returns the new state and the actions, routing first.
 
-    The same observation and time again return the same state and levels, without notes.
+    The same observation and time again return the same state, with no note added, and the same actions.
     """
     look = Look(spec, observation, now)
-    after, notes = steer(look, state)
+    after, notes = steer(look, on_this_clock(state, now))
     after, more = _settle(look, after)
     after = _report(look, after)
     if decided(state, after):
         after = change(after, epoch=state.epoch + 1)
-    return after, (*levels(look, after), *notes, *more)
+    after = told(look, after, (*notes, *more))
+    return after, levels(look, after)
 
 
 def _settle(look: Look, state: RolloutState) -> tuple[RolloutState, tuple[Note, ...]]:
