@@ -18,6 +18,8 @@ MEMBERS := libs/sluice operator services/trainer services/faiss services/recomme
 DEPLOYABLES := operator trainer faiss recommender cli
 TORCHLESS := operator faiss recommender
 TEST_SECONDS := 600
+FAULT_SECONDS := 300
+FAULT_ARGS ?=
 DEMO_ARGS ?=
 
 # The first Python that is new enough and can make an environment.
@@ -26,7 +28,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3; do \
 	python=; done; \
 	[ -n "$$python" ] || { echo "make setup needs Python 3.11 or newer with venv: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test fault lint format bench lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,12 +52,17 @@ ifneq ($(wildcard tests/integration/*.py tests/integration/*/*.py),)
 	timeout $(TEST_SECONDS) $(BIN)/pytest -q tests/integration
 endif
 
+# Kills, full disks, jumping clocks. It must stay green again and again: nothing in it may depend on luck.
+fault: $(STAMP) ## faults injected into real processes; FAULT_ARGS="-m smoke" takes the short part
+	timeout $(FAULT_SECONDS) $(BIN)/pytest -q $(FAULT_ARGS) tests/fault
+
 lint: $(STAMP) ## format, style, types, layers, locks, and whether generated files are current
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m sluice.crd --check
+	$(BIN)/python -m sluice.metrics_page --check
 	@! grep -nE '^(torch|triton|nvidia|cuda)' $(TORCHLESS:%=requirements/%.txt) \
 		|| { echo "torch belongs to the trainer alone; take it out of that member's dependencies" >&2; exit 1; }
 

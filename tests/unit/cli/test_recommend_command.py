@@ -22,17 +22,20 @@ ANSWER = {
     ],
 }
 BODIES = {
-    "/v1/recommendations/448?n=2": (200, json.dumps(ANSWER)),
-    "/v1/recommendations/a%2Fb?n=10": (200, json.dumps(ANSWER)),
-    "/v1/recommendations/bad?n=10": (422, json.dumps({"detail": "user_id must be shorter"})),
-    "/v1/recommendations/odd?n=10": (200, "<html>"),
-    "/v1/recommendations/list?n=10": (200, "[]"),
+    '{"user_id":"448","n":2}': (200, json.dumps(ANSWER)),
+    '{"user_id":"a/b","n":10,"filter":["genre:Comedy"]}': (200, json.dumps(ANSWER)),
+    '{"user_id":"bad","n":10}': (422, json.dumps({"detail": "user_id must be shorter"})),
+    '{"user_id":"odd","n":10}': (200, "<html>"),
+    '{"user_id":"list","n":10}': (200, "[]"),
 }
 
 
 class Api(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        status, body = BODIES[self.path]
+    def do_POST(self) -> None:
+        assert self.path == "/v1/recommendations"
+        status, body = BODIES[self.rfile.read(int(self.headers["content-length"])).decode()]
+        if self.headers["authorization"] not in (None, "Bearer right"):
+            status, body = 401, json.dumps({"detail": "the key is unknown"})
         self.send_response(status)
         self.send_header("content-length", str(len(body.encode())))
         self.end_headers()
@@ -60,13 +63,20 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_the_answer_is_a_table_with_titles(url: str) -> None:
     code, out, _ = run("448", "--n", "2", "--url", f"{url}/")
     assert code == 0
-    assert out.splitlines()[0] == "personalized, by gmf-1 (stable)"
+    assert out.splitlines()[0] == "personalized, by gmf-1 (stable), request r"
     assert "745" in out
     assert "Close Shave,�[31m A" in out
 
 
-def test_an_id_is_quoted_and_json_is_the_answer(url: str) -> None:
-    assert json.loads(run("a/b", "--url", url, "--json")[1]) == ANSWER
+def test_an_id_goes_into_the_body_and_json_is_the_answer(url: str) -> None:
+    out = run("a/b", "--filter", "genre:Comedy", "--url", url, "--json")[1]
+    assert json.loads(out) == ANSWER
+
+
+def test_a_key_is_sent(url: str) -> None:
+    assert run("448", "--n", "2", "--url", url, "--key", "right")[0] == 0
+    code, _, err = run("448", "--n", "2", "--url", url, "--key", "wrong")
+    assert (code, err) == (1, "sluice: the API refused (401): the key is unknown\n")
 
 
 @pytest.mark.parametrize(

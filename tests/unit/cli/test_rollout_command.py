@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 from sluice_cli.commands import steering
 from sluice_cli.main import app
 from sluice_operator.embedded import EmbeddedRollout
-from sluice_operator.rollout.actions import Note, NoteType
 from sluice_operator.rollout.observation import Command, Verb
-from sluice_operator.rollout.state import Aborted, Measurement, Phase, RolloutState, Verdict
+from sluice_operator.rollout.state import Aborted, Measurement, Note, NoteType, Phase, RolloutState, Verdict
 
 RECALL = Measurement(
     gate="recall",
@@ -46,8 +45,14 @@ STATE = RolloutState(
 def rollout(tmp_path: Path) -> EmbeddedRollout:
     made = EmbeddedRollout(tmp_path / "rollout-default.demo.db")
     made.write(STATE, 0)
-    made.record(Note(type=NoteType.NORMAL, reason="RolloutStarted", message="s2 rolls"), 1, 1_700_000_000.0)
+    made.record(note("RolloutStarted", "s2 rolls", 1))
     return made
+
+
+def note(reason: str, message: str, number: int) -> Note:
+    return Note(
+        type=NoteType.NORMAL, reason=reason, message=message, number=number, epoch=1, at=1_700_000_000.0
+    )
 
 
 def run(home: Path, *arguments: str) -> tuple[int, str, str]:
@@ -68,9 +73,7 @@ def controller(rollout: EmbeddedRollout, reason: str, message: str) -> Iterator[
                     continue
                 taken.append(command)
                 rollout.write(msgspec.structs.replace(state, consumed=(*state.consumed, command.id)), version)
-                rollout.record(
-                    Note(type=NoteType.NORMAL, reason=reason, message=message.format(command.id)), 2, 2.0
-                )
+                rollout.record(note(reason, message.format(command.id), 1 + len(taken)))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -156,3 +159,21 @@ def test_the_model_can_be_named_by_its_file(rollout: EmbeddedRollout, tmp_path: 
     assert run(tmp_path, "get", "-f", str(model))[0] == 0
     model.write_text(model.read_text().replace("name: demo", "name: other"))
     assert "does not know model default.other" in run(tmp_path, "get", "-f", str(model))[2]
+
+
+def test_lint_names_every_problem_also_of_the_algorithm_s_parameters(tmp_path: Path) -> None:
+    document = """
+apiVersion: sluice.dev/v1alpha1
+kind: RecommenderModel
+metadata: {name: m}
+spec:
+  algorithm: {type: GMF, parameters: {dimension: wide, learningrate: "1"}}
+"""
+    file = tmp_path / "model.yaml"
+    file.write_text(document)
+    result = CliRunner().invoke(app, ["rollout", "lint", str(file)])
+    problems = result.stderr.splitlines()
+    assert (result.exit_code, len(problems)) == (2, 2)
+    assert all(problem.startswith(f"{file}: spec.algorithm.parameters: ") for problem in problems)
+    assert "dimension" in problems[0]
+    assert "learningrate" in problems[1]

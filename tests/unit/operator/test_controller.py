@@ -12,9 +12,8 @@ from sluice.model import ModelSpec, spec_hash
 from sluice.routing import Routing
 from sluice_operator.controller import Controller
 from sluice_operator.embedded import EmbeddedRollout
-from sluice_operator.rollout.actions import Note, NoteType
 from sluice_operator.rollout.observation import Command, Fleet, Group, Pod, Verb
-from sluice_operator.rollout.state import Phase, RolloutState
+from sluice_operator.rollout.state import Note, NoteType, Phase, RolloutState
 
 SPEC = msgspec.convert({"algorithm": {"type": "GMF"}, "snapshots": {"historyLimit": 3}}, ModelSpec)
 
@@ -71,7 +70,7 @@ class ListedCatalog:
     def entries(self):
         return self.listed
 
-    def release(self, snapshots):
+    def release(self, snapshots, epoch):
         self.released |= snapshots
 
 
@@ -81,8 +80,8 @@ class AskedEvidence:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
 
-    def totals(self, rollout, weight):
-        self.asked.append((rollout, weight))
+    def totals(self, rollout, weight_epoch):
+        self.asked.append((rollout, weight_epoch))
         return EvidenceTotals()
 
     def purge(self, keep):
@@ -151,10 +150,13 @@ class UnreachableFleet(ObedientFleet):
 
 class RecordingNotes:
     def __init__(self) -> None:
-        self.told: list[tuple[Note, int, float]] = []
+        self.told: list[Note] = []
 
-    def record(self, note, epoch, now):
-        self.told.append((note, epoch, now))
+    def record(self, note):
+        new = note.number not in {each.number for each in self.told}
+        if new:
+            self.told.append(note)
+        return new
 
 
 class World:
@@ -237,7 +239,7 @@ def test_every_action_carries_the_epoch_of_its_decision():
     assert world.routing.published[-1].epoch == epoch
     assert world.fleet.epochs[-1] == epoch
     assert world.fleet.epochs == sorted(world.fleet.epochs)
-    assert {told[1] for told in world.notes.told} <= set(range(1, epoch + 1))
+    assert {told.epoch for told in world.notes.told} <= set(range(1, epoch + 1))
 
 
 @pytest.mark.parametrize(
@@ -270,13 +272,48 @@ def test_a_replaced_operator_stops_at_the_first_action_that_meets_a_higher_epoch
     assert world.notes.told == []
 
 
-def test_evidence_is_asked_for_the_rollout_and_weight_of_the_state():
+class BusyNotes(RecordingNotes):
+    """Takes nothing as long as it is busy, as the store of a process that dies before it told."""
+
+    busy = True
+
+    def record(self, note):
+        if self.busy:
+            raise StorageUnavailable("notes cannot be written")
+        return super().record(note)
+
+
+def test_notes_that_were_not_taken_are_told_with_a_later_pass():
+    world = World()
+    world.controller._notes = busy = BusyNotes()
+    now = world.until(Phase.STABLE)
+    decided = world.status.state.notes
+    busy.busy = False
+    world.controller.reconcile(now + 1)
+    assert busy.told == list(decided)
+
+
+def test_what_a_process_decided_and_did_not_tell_is_told_once_by_the_next():
+    first = World()
+    first.controller._notes = BusyNotes()
+    now = first.until(Phase.STABLE)
+    second = World(status=first.status, routing=first.routing, fleet=first.fleet)
+    for _ in range(2):
+        second.controller.reconcile(now + 1)
+    assert [note.reason for note in second.notes.told] == ["RolloutStarted", "Promoted"]
+    third = World(status=first.status, routing=first.routing, fleet=first.fleet)
+    third.controller._notes = second.notes
+    third.controller.reconcile(now + 2)
+    assert len(second.notes.told) == 2
+
+
+def test_evidence_is_asked_for_the_rollout_and_weight_epoch_of_the_state():
     world = World()
     world.status.state = RolloutState(
-        phase=Phase.STABLE, stable="s1", rollout="r9", weight=0, promoted=("s1",), epoch=4
+        phase=Phase.STABLE, stable="s1", rollout="r9", weight_epoch=3, promoted=("s1",), epoch=4
     )
     world.controller.reconcile(1_000.0)
-    assert world.evidence.asked == [("r9", 0)]
+    assert world.evidence.asked == [("r9", 3)]
 
 
 def test_a_released_snapshot_is_neither_verified_nor_taken():
@@ -381,13 +418,16 @@ def test_commands_come_back_in_order_the_newest_only(tmp_path, rollout):
     assert len(pending) == 32
 
 
+def note(number, **fields):
+    return Note(type=NoteType.NORMAL, reason=f"R{number}", message=f"m {number}", number=number, **fields)
+
+
 def test_notes_are_read_back_after_the_last_one_seen(rollout):
-    notes = [Note(type=NoteType.NORMAL, reason=f"R{n}", message=f"m {n}") for n in range(3)]
-    for number, note in enumerate(notes):
-        rollout.record(note, epoch=number, now=10.0 + number)
+    notes = [note(number, epoch=number, at=9.0 + number) for number in (1, 2, 3)]
+    assert [rollout.record(each) for each in (*notes, notes[1])] == [True, True, True, False]
     recorded = rollout.notes()
     assert [each.note for each in recorded] == notes
-    assert [(each.at, each.epoch) for each in recorded] == [(10.0, 0), (11.0, 1), (12.0, 2)]
+    assert [(each.at, each.epoch) for each in recorded] == [(10.0, 1), (11.0, 2), (12.0, 3)]
     assert [each.note for each in rollout.notes(after=recorded[1].sequence)] == notes[2:]
     assert rollout.notes(after=recorded[2].sequence) == []
 

@@ -11,7 +11,6 @@ from sluice_operator.rollout import (
     Command,
     Fleet,
     Group,
-    Note,
     Observation,
     Phase,
     Pod,
@@ -23,7 +22,7 @@ from sluice_operator.rollout import (
     WantSnapshots,
     step,
 )
-from sluice_operator.rollout.state import decided
+from sluice_operator.rollout.state import Note, decided
 
 GATES = [
     {"name": "fidelity", "source": "Snapshot", "metric": "indexRecall", "min": "0.98"},
@@ -101,8 +100,9 @@ class World:
         self.hits: dict[str, Hits] = {}
         self.commands: list[Command] = []
         self.stale = False
-        self.auto = True
+        self.auto = self.stable_ready = True
         self.actions: tuple[Any, ...] = ()
+        self.notes: list[Note] = []
 
     # --- what is observed
 
@@ -135,13 +135,13 @@ class World:
             fleet=Fleet(stable=stable, canary=canary),
             evidence=evidence,
             evidence_rollout=self.state.rollout,
-            evidence_weight=self.state.weight,
+            evidence_weight_epoch=self.state.weight_epoch,
             commands=tuple(self.commands),
         )
 
     def _stable(self, name: str) -> Pod:
         loaded = frozenset(self.stable_loaded.get(name, set()))
-        return Pod(name=name, ready=True, loaded=loaded, headroom_bytes=self.headroom)
+        return Pod(name=name, ready=self.stable_ready, loaded=loaded, headroom_bytes=self.headroom)
 
     # --- passes
 
@@ -150,6 +150,8 @@ class World:
         self.now += seconds
         seen, before = self.observe(), self.state
         self.state, self.actions = step(self.spec, before, seen, self.now)
+        last = before.notes[-1].number if before.notes else 0
+        self.notes = [note for note in self.state.notes if note.number > last]
         self._check(before, seen)
         if self.auto:
             self._obey()
@@ -169,7 +171,7 @@ class World:
         assert after.epoch == before.epoch + decided(before, after)
         again, levels = step(self.spec, after, seen, self.now)
         assert again == after, "the same observation and time decided again"
-        assert levels == tuple(each for each in self.actions if not isinstance(each, Note))
+        assert levels == self.actions
         assert isinstance(self.actions[0], PublishRouting)
         encoded = msgspec.json.encode(after)
         assert msgspec.json.decode(encoded, type=RolloutState) == after
@@ -204,7 +206,7 @@ class World:
 
     def reasons(self) -> list[str]:
         """Return the reasons of this pass's notes."""
-        return [each.reason for each in self.actions if isinstance(each, Note)]
+        return [note.reason for note in self.notes]
 
     def wants(self, group: str) -> tuple[str, ...]:
         """Return what a group was told to hold."""

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sluice_operator.rollout import TABLE, Event, IllegalMove, Phase, RolloutState, Verb
-from sluice_operator.rollout.state import CONSUMED_KEPT
+from sluice_operator.rollout.state import CONSUMED_KEPT, NOTES_KEPT
 from sluice_operator.rollout.table import check
 
 
@@ -72,7 +72,8 @@ def test_every_verb_in_every_phase(world: Any, phase: Phase, verb: Verb, make_sp
     ignored = "CommandIgnored" in world.reasons()
     assert ignored == ((phase, verb) not in LEGAL or (phase, verb) in NOTHING_BEFORE | NOTHING_ABORTED)
     if ignored:
-        assert world.state == msgspec.structs.replace(before, consumed=world.state.consumed)
+        told = {"consumed": world.state.consumed, "notes": world.state.notes}
+        assert world.state == msgspec.structs.replace(before, **told)
     else:
         assert verb == Verb.RETRY or world.state.epoch == before.epoch + 1
 
@@ -234,3 +235,116 @@ def test_moves_beside_the_table_raise(phase: Phase) -> None:
             else:
                 with pytest.raises(IllegalMove):
                     check(event, before, after)
+
+
+def aborted(world: Any, *names: str) -> None:
+    """Have each snapshot cut, rolled and aborted in turn."""
+    for name in names:
+        world.cut(name)
+        world.until(Phase.PROGRESSING)
+        world.ask("abort")
+        world.go(3)
+
+
+def test_an_aborted_snapshot_rolls_again_although_a_newer_one_was_aborted_since(world: Any) -> None:
+    world.first()
+    aborted(world, "s2", "s3")
+    world.go(11)
+    world.ask("retry", "s2")
+    assert world.go(1).state.candidate == "s2"
+    assert world.state.retried is None
+
+
+def test_a_retried_snapshot_waits_for_what_is_rolling_and_gives_way_to_what_is_newer(world: Any) -> None:
+    world.first()
+    aborted(world, "s2")
+    world.cut("s3")
+    world.until(Phase.PROGRESSING)
+    world.ask("retry", "s2")
+    world.go(1)
+    assert (world.state.candidate, world.state.waiting) == ("s3", "s2")
+    world.cut("s4")
+    assert world.go(1).state.waiting == "s4"
+    world.snapshots.pop()
+    world.ask("abort")
+    world.go(1)
+    assert world.go(11).state.candidate == "s2"
+
+
+def test_a_retried_snapshot_that_a_promotion_overtook_rolls_no_more(world: Any, make_spec: Any) -> None:
+    world.first()
+    aborted(world, "s2")
+    world.cut("s3")
+    world.until(Phase.PROGRESSING)
+    world.ask("retry", "s2")
+    world.go(1)
+    world.spec = make_spec(steps=[])
+    world.until(Phase.STABLE)
+    assert (world.state.stable, world.state.retried) == ("s3", None)
+    assert "s2 is older" in world.notes[-1].message
+    assert world.go(11).go(11).state.phase == Phase.STABLE
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda world: world.snapshots.pop(1), "does not list s2"),
+        (lambda world: setattr(world, "spec_hash", "h2"), "older spec"),
+        (
+            lambda world: world.snapshots.__setitem__(
+                1, msgspec.structs.replace(world.snapshots[1], verified=False)
+            ),
+            "not verified",
+        ),
+        (
+            lambda world: world.snapshots.__setitem__(
+                1, msgspec.structs.replace(world.snapshots[1], metrics={"indexRecall": 0.5})
+            ),
+            "fidelity",
+        ),
+    ],
+)
+def test_a_retry_that_could_roll_nothing_is_refused_with_its_reason(
+    world: Any, change: Any, reason: str
+) -> None:
+    world.first()
+    aborted(world, "s2")
+    change(world)
+    world.ask("retry", "s2")
+    world.go(1)
+    assert world.reasons() == ["CommandIgnored"]
+    assert reason in world.notes[0].message
+    assert world.state.retried is None
+
+
+def test_a_snapshot_older_than_stable_is_not_retried(world: Any, make_spec: Any) -> None:
+    world.first()
+    aborted(world, "s2")
+    world.spec = make_spec(steps=[])
+    world.cut("s3")
+    world.until(Phase.PROMOTING)
+    world.until(Phase.STABLE)
+    world.ask("retry", "s2")
+    world.go(1)
+    assert "not newer than stable s3" in world.notes[0].message
+
+
+# --- notes
+
+
+def test_the_notes_of_a_pass_are_in_the_state_it_left_numbered_on(world: Any) -> None:
+    world.rolling(at=6)
+    numbers = [note.number for note in world.state.notes]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [note.epoch for note in world.state.notes] == sorted(note.epoch for note in world.state.notes)
+
+
+def test_old_notes_are_dropped_but_never_those_of_the_pass(world: Any) -> None:
+    world.first()
+    for number in range(100):
+        world.ask("resume", name=f"c{number}")
+    world.go(1)
+    assert len(world.notes) == 100
+    world.ask("resume", name="last")
+    world.go(1)
+    assert len(world.state.notes) == NOTES_KEPT + 1

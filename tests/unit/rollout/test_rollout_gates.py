@@ -1,14 +1,32 @@
 """Gates: every verdict of every kind of evidence, as named tables."""
 
+import itertools
+import math
 from typing import Any
 
 import msgspec
 import pytest
 
+from sluice import lint
 from sluice.evidence import EvidenceTotals, Hits
-from sluice.model import Gate, GateStep, OnTimeout
+from sluice.model import (
+    API_VERSION,
+    KIND,
+    Algorithm,
+    AlgorithmType,
+    CompareTo,
+    Gate,
+    GateSource,
+    GateStep,
+    Metadata,
+    ModelSpec,
+    OnTimeout,
+    RecommenderModel,
+    Rollout,
+)
 from sluice_operator.rollout import Measurement, Observation, RolloutState, SnapshotInfo, Verdict
 from sluice_operator.rollout.gates import failed, measure, snapshot_refusal, timeout_effect, undecided
+from sluice_operator.rollout.readings import reader
 
 NOW = 10_000.0
 STATE = RolloutState(
@@ -16,6 +34,7 @@ STATE = RolloutState(
     stable="old",
     candidate="new",
     weight=5,
+    weight_epoch=3,
     rollout_started_at=NOW - 600,
     step_started_at=NOW - 300,
     weight_started_at=NOW - 300,
@@ -27,14 +46,14 @@ def gate(**fields: Any) -> Gate:
     return msgspec.convert({"name": "g"} | fields, Gate)
 
 
-def seen(metrics: dict[str, float] | None = None, weight: int = 5, **evidence: Any) -> Observation:
+def seen(metrics: dict[str, float] | None = None, weight_epoch: int = 3, **evidence: Any) -> Observation:
     ages = {"paired_at": NOW - 2, "requests_at": NOW - 2, "hits_at": NOW - 2}
     return Observation(
         spec_hash="h",
         snapshots=(SnapshotInfo(id="new", spec_hash="h", metrics=metrics or {}),),
         evidence=EvidenceTotals(**(ages | evidence)),
         evidence_rollout="r",
-        evidence_weight=weight,
+        evidence_weight_epoch=weight_epoch,
     )
 
 
@@ -123,8 +142,8 @@ def test_requests(name: str, fields: Any, counts: Any, expected: Verdict, reques
     assert found.verdict == expected, (name, found)
 
 
-def test_requests_of_another_weight_do_not_count(requests_of: Any) -> None:
-    observed = seen(weight=0, requests={"new": requests_of(5000)})
+def test_requests_under_a_weight_given_earlier_do_not_count(requests_of: Any) -> None:
+    observed = seen(weight_epoch=2, requests={"new": requests_of(5000)})
     assert measure(gate(**RATE), STATE, observed, NOW).verdict == Verdict.INCONCLUSIVE
 
 
@@ -279,3 +298,41 @@ def test_the_strictest_timeout_wins(effects: list[str], expected: OnTimeout) -> 
     gates = tuple(gate(**(STABLE | {"name": f"g{i}", "onTimeout": e})) for i, e in enumerate(effects))
     waits = tuple(measured(each.name, Verdict.INCONCLUSIVE) for each in gates)
     assert timeout_effect(gates, waits) == expected
+
+
+def test_what_lint_lets_through_can_be_measured() -> None:
+    """Every gate that lint finds no fault with has a reader that reads a number from full evidence."""
+    bounds = (None, "0", "0.1", "1", "50")
+    sound = 0
+    for source, metric, compared, low, high, margin in itertools.product(
+        GateSource, ("recall@20", "mrr", "hitRate", "errorRate", "p99Milliseconds", "indexRecall"),
+        (None, *CompareTo), bounds, bounds, (None, "0", "0.1"),
+    ):  # fmt: skip
+        asked = Gate(
+            name="g", source=source, metric=metric, compare_to=compared, min=low, max=high, margin=margin
+        )
+        spec = ModelSpec(algorithm=Algorithm(type=AlgorithmType.GMF), rollout=Rollout(gates=(asked,)))
+        model = RecommenderModel(api_version=API_VERSION, kind=KIND, metadata=Metadata(name="m"), spec=spec)
+        if lint.check(model):
+            continue
+        sound += 1
+        read = reader(asked)
+        assert read is not None, asked
+        assert "takes max" not in measure(asked, STATE, seen(), NOW).reason
+    assert sound > 50
+
+
+def test_evidence_of_a_time_far_ahead_is_no_evidence(paired: Any) -> None:
+    """A clock was set back: whether its writer still lives cannot be told."""
+    for ahead, expected in ((30, Verdict.PASS), (61, Verdict.ERROR)):
+        observed = seen(paired={"recall@20": paired(5000, 0.05)}, paired_at=NOW + ahead)
+        assert measure(gate(**STABLE), STATE, observed, NOW).verdict == expected
+
+
+def test_what_repeats_by_user_has_wider_bounds(paired: Any) -> None:
+    """Against stable users cancel out; against popularity and a fixed limit they do not."""
+    observed = seen(paired={"recall@20": paired(5000, 0.0)})
+    found = [measure(gate(**fields), STATE, observed, NOW) for fields in (STABLE, LAST)]
+    widths = [each.upper - each.lower for each in found]
+    sds = [math.sqrt(0.235**2 + 1 / 5000), math.sqrt(0.5 * 0.235**2 + 0.05 - 0.01 + 1 / 5000)]
+    assert widths[1] / widths[0] == pytest.approx(math.sqrt(4.6) * sds[1] / sds[0], rel=1e-6)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sluice_operator.rollout import Phase, Pod, Release, ScaleCanary
+from sluice_operator.rollout import Phase, Pod, PublishRouting, Release, ScaleCanary
 from sluice_operator.rollout.pods import canary_needed, weight_at
 from sluice_operator.rollout.rules import REST_S
 
@@ -174,6 +174,27 @@ def test_edited_steps_begin_anew_at_weight_zero(world: Any, make_spec: Any) -> N
     world.go(1)
     assert (world.state.phase, world.state.step, world.state.weight) == (Phase.PROGRESSING, 0, 0)
     assert world.state.candidate == "s2"
+
+
+def test_an_equal_weight_given_anew_is_told_apart_from_the_earlier_one(world: Any, make_spec: Any) -> None:
+    world.rolling(at=3)
+    before = world.state
+    world.spec = make_spec(steps=[{"setWeight": 5}, {"pause": {}}])
+    world.go(1)
+    assert (world.state.weight, before.weight) == (5, 5)
+    assert world.state.weight_epoch == world.state.epoch > before.weight_epoch
+    assert world.one(PublishRouting).weight_epoch == world.state.weight_epoch
+
+
+def test_a_weight_keeps_its_epoch_while_other_things_are_decided(world: Any) -> None:
+    world.rolling(at=3)
+    given = world.state.weight_epoch
+    world.go(61)
+    world.ask("pause")
+    world.go(1)
+    assert world.state.epoch > given == world.state.weight_epoch
+    world.ask("abort")
+    assert world.go(1).state.weight_epoch == 0
 
 
 # --- pods
@@ -483,3 +504,36 @@ def test_canary_needed(stable: int, weight: int, pods: int) -> None:
 def test_weight_at_is_the_last_one_given(make_spec: Any) -> None:
     steps = make_spec(steps=[{"pause": {}}, {"setWeight": 5}, {"pause": {}}, {"setWeight": 50}]).rollout.steps
     assert [weight_at(steps, step) for step in range(6)] == [0, 5, 5, 50, 50, 50]
+
+
+# --- clocks
+
+
+def test_a_clock_that_was_set_back_starts_timers_anew_instead_of_stopping_them(world: Any) -> None:
+    world.now = 1e6
+    world.rolling(at=3)
+    world.go(-86_400)
+    assert world.state.step_started_at == world.now
+    assert world.go(59).state.step == 3
+    assert world.go(2).state.step == 4
+
+
+def test_after_a_rollout_ended_a_clock_set_back_delays_the_next_by_the_rest_only(world: Any) -> None:
+    world.now = 1e6
+    world.first()
+    world.cut("s2")
+    assert world.go(-7_200).state.phase == Phase.STABLE
+    assert world.go(REST_S).state.phase == Phase.PROGRESSING
+
+
+def test_a_rollback_is_done_although_no_pod_can_hold_stable_any_more(world: Any, make_spec: Any) -> None:
+    world.spec = make_spec(steps=[])
+    world.first().cut("s2")
+    world.until(Phase.PROMOTING)
+    world.until(Phase.STABLE)
+    world.auto = False
+    world.stable_loaded = {name: {"s1"} for name in world.stable_pods}
+    world.stable_ready = False
+    world.ask("rollback")
+    assert world.go(1).go(1).state.phase == Phase.HELD
+    assert world.state.stable == "s1"
