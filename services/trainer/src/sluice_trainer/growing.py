@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _BYTES: Final = 1 << 36  # 64 GiB of address space a table
-_SMALL: Final = 1 << 22
 _NO_RESERVE: Final = (
     0x4000 if sys.platform == "linux" else 0
 )  # MAP_NORESERVE: it may exceed the memory there is
@@ -34,8 +33,10 @@ class Grown:
             memory = mmap.mmap(-1, _BYTES, flags=flags)
         except OSError:  # address space is limited here: rows are copied when there are more
             return np.zeros((0, *self._row), dtype=self._dtype)
-        if sys.platform == "linux":  # large pages make a fork ten times cheaper; a small table needs none
-            memory.madvise(mmap.MADV_HUGEPAGE, _SMALL, _BYTES - _SMALL)
+        if sys.platform == "linux":
+            # After a fork, a row that changes copies its page: one of 2 MiB for 256 bytes would copy the whole
+            # table within the first plan. Small pages make the fork dearer, and every plan after it cheap.
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
         rows = _BYTES // (self._dtype.itemsize * prod(self._row))
         return np.frombuffer(memory, dtype=self._dtype, count=rows * prod(self._row)).reshape(-1, *self._row)
 
