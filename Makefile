@@ -54,7 +54,7 @@ endif
 
 # Kills, full disks, jumping clocks. It must stay green again and again: nothing in it may depend on luck.
 fault: $(STAMP) ## faults injected into real processes; FAULT_ARGS="-m smoke" takes the short part
-	timeout $(FAULT_SECONDS) $(BIN)/pytest -q $(FAULT_ARGS) tests/fault
+	timeout $(FAULT_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(FAULT_ARGS) tests/fault
 
 lint: $(STAMP) ## format, style, types, layers, locks, and whether generated files are current
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ beside the longest without one in the same run; a tenth of the users grows the t
 """
 
 import argparse
+import gc
 import tempfile
 import time
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def main() -> None:
 
         started = time.perf_counter()
         loop = opened(home, folder, 1e9)
+        gc.freeze()  # as the service does
         restart = time.perf_counter() - started
         stream = Stream(home, chosen.users, chosen.items)
         plans = stream.plans(loop)

@@ -45,20 +45,22 @@ class Layout(NamedTuple):
     """One way to run the two services."""
 
     name: str
-    api_threads: int = 4
-    pod_threads: int = 4
+    api_threads: int = 2
+    pod_threads: int = 2
     interval: float | None = None
     worker_class: str | None = None
 
 
 LAYOUTS = (
-    Layout("4 threads, pod 4"),
-    Layout("2 threads, pod 4", api_threads=2),
-    Layout("8 threads, pod 4", api_threads=8),
-    Layout("4 threads, pod 2", pod_threads=2),
-    Layout("4 threads, pod 1", pod_threads=1),
-    Layout("4 and 4, switch 1 ms", interval=0.001),
-    Layout("4 and 4, gunicorn's gthread", worker_class="gthread"),
+    Layout("2 threads, pod 2"),
+    Layout("4 threads, pod 4", api_threads=4, pod_threads=4),
+    Layout("8 threads, pod 4", api_threads=8, pod_threads=4),
+    Layout("4 threads, pod 1", api_threads=4, pod_threads=1),
+    Layout("2 threads, pod 4", pod_threads=4),
+    Layout("3 threads, pod 2", api_threads=3),
+    Layout("2 threads, pod 1", pod_threads=1),
+    Layout("2 and 2, switch 1 ms", interval=0.001),
+    Layout("4 and 4, gunicorn's gthread", api_threads=4, pod_threads=4, worker_class="gthread"),
 )
 
 

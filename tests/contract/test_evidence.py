@@ -103,22 +103,30 @@ def test_paired_sums_are_kept_by_metric(evidence):
     )
 
 
-def test_hits_are_cumulative_so_the_newest_row_of_each_writer_counts(evidence):
+def test_hits_are_cumulative_so_the_row_of_each_writer_that_has_come_furthest_counts(evidence):
     def hits(n: int) -> Hits:
         return Hits(users=n, answers=2 * n, hits=n, answers_squared=4.0 * n, hits_squared=n, answers_hits=n)
 
     evidence.append(
         [
-            row("9", at=3.0, writer="hits/0", hits=hits(5)),
-            row("10", at=4.0, writer="hits/0", hits=hits(6)),
-            row("1", at=9.0, writer="hits/1", hits=hits(2)),
-            row("0", at=1.0, writer="hits/1", hits=hits(1)),
-            row("1", at=2.0, writer="hits/1", snapshot="s2", hits=hits(4)),
+            row("answers[0]:9.4", at=30.0, writer="hits/0", hits=hits(5)),  # its clock was ahead just then
+            row("answers[0]:10.4", at=4.0, writer="hits/0", hits=hits(7)),
+            row("answers[0]:10.5", at=4.0, writer="hits/0", hits=hits(6)),  # somebody was forgotten
+            row("answers[1]:1.0", at=9.0, writer="hits/1", hits=hits(2)),
+            row("answers[1]:0.0", at=8.0, writer="hits/1", hits=hits(1)),
+            row("answers[1]:1.0", at=2.0, writer="hits/1", snapshot="s2", hits=hits(4)),
         ]
     )
     totals = evidence.totals("r1", 50)
     assert totals.hits == {"s1": hits(8), "s2": hits(4)}
-    assert totals.hits_at == 9.0
+
+
+def test_a_clock_that_was_ahead_is_forgotten_with_the_next_row(evidence):
+    evidence.append([row(1, at=9_000.0, writer="hits/0"), row(1, at=9_000.0, requests=requests(1))])
+    assert evidence.totals("r1", 0).hits_at == evidence.totals("r1", 0).requests_at == 9_000.0
+    evidence.append([row(2, at=5.0, writer="hits/1"), row(2, at=6.0, requests=requests(1))])
+    totals = evidence.totals("r1", 0)
+    assert (totals.hits_at, totals.requests_at, totals.requests["s1"].n) == (5.0, 6.0, 2)
 
 
 def test_a_heartbeat_counts_nothing_but_tells_that_its_kind_of_writer_lives(evidence):

@@ -120,6 +120,14 @@ def command(
     return [sys.executable, __file__, "--at", str(at), *options, *kept, module, *arguments]
 
 
+def between(writes: int) -> list[tuple[int, bool]]:
+    """Return (at, after) so that each of the moments before, between and after ``writes`` writes comes once.
+
+    Just after a write and just before the next are the same moment, so every other write is taken, on both sides.
+    """
+    return [(moment // 2 * 2 + 1, moment % 2 == 1) for moment in range(writes + 1)]
+
+
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

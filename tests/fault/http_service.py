@@ -178,17 +178,19 @@ def serve(
     connections: int = 1_000,
     limits: Any = None,
     last_request_s: float = 2.0,
+    held_bytes: int = 64 << 20,
 ) -> None:
     """Serve until SIGTERM; ``limits`` shortens phases of :data:`sluice.web.connections.LIMIT_S`."""
     from sluice import logs
     from sluice.web import connections as connection_limits
-    from sluice.web import worker
+    from sluice.web import held, worker
     from sluice.web.server import ServerSettings, bind
     from sluice.web.server import serve as run
 
     logs.configure("service", "info")
     connection_limits.LIMIT_S.update(limits or {})
     worker.LAST_REQUEST_S = last_request_s  # type: ignore[misc]
+    held.HELD_BYTES = held_bytes  # type: ignore[misc]
     settings = ServerSettings(listen_port=port, workers=workers, threads=threads, connections=connections)
     run(settings, bind(settings), _App)
 

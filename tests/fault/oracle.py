@@ -116,7 +116,9 @@ class Truth:
         if record.value is None:
             self.items.pop(key, None)
         else:
-            self.items[decode_item(record.value).item_id] = record.value
+            if decode_item(record.value).item_id != key:
+                raise InvalidRecord("bad-key", "the key names another item")
+            self.items[key] = record.value
 
     def _user(self, record: StoredRecord) -> None:
         key = record.key.decode()

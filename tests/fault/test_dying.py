@@ -6,7 +6,7 @@ import subprocess
 from contextlib import closing
 
 import pytest
-from dying import command, count
+from dying import between, command, count
 
 WRITER = """
 import os, sqlite3, sys
@@ -88,3 +88,7 @@ def test_a_file_named_again_goes_on_counting(folder):
     (folder / "a").rename(folder / "first")
     assert run(folder, 0) == 0
     assert count(folder / "count") == 3 + 8
+
+
+def test_between_writes_each_moment_comes_once():
+    assert between(3) == [(1, False), (1, True), (3, False), (3, True)]

@@ -144,6 +144,23 @@ def test_a_flood_of_large_bodies_holds_bounded_memory(service: Service) -> None:
             client.socket.close()
 
 
+def test_headers_of_a_proxy_change_nothing(service: Service) -> None:
+    sent = b"GET /healthz HTTP/1.1\r\nSCRIPT_NAME: /x\r\nPATH_INFO: /y\r\n"
+    with service.client() as client:
+        assert client.send(sent + b"\r\n").answer().status == 200
+        sent += b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n\r\n"
+        assert client.send(sent).answer().status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_a_probe_may_ask_for_the_head_alone(service: Service, path: str) -> None:
+    with service.client() as client:
+        client.send(b"HEAD %b HTTP/1.1\r\nConnection: close\r\n\r\n" % path.encode())
+        answer = b"".join(iter(lambda: client.socket.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n"), "no body follows"
+
+
 def test_refusals_are_json_objects_as_everywhere(service: Service) -> None:
     with service.client() as client:
         document = json.loads(client.send(b"\r\n\r\n").answer().body)

@@ -82,6 +82,31 @@ def test_clients_that_do_not_read_their_answers_block_no_thread_and_are_closed(t
         service.until(lambda: service.sockets() <= 3, "the ones that do not read are closed")
 
 
+def test_answers_that_nobody_takes_hold_bounded_memory_the_longest_untaken_end(tmp_path: Path) -> None:
+    with running(tmp_path, threads=2, limits={"leaving": 60.0}) as service, ExitStack() as stack:
+        service.until(lambda: service.sockets() <= 2, "no client is left")
+        clients = []
+        for _ in range(12):
+            clients.append(stack.enter_context(service.client()))
+            clients[-1].send(b"GET /much HTTP/1.1\r\n\r\n")
+            assert clients[-1].socket.recv(1, socket.MSG_PEEK), "it has been answered"
+        service.until(lambda: service.sockets() <= 2 + 6, "those beyond 64 MiB are closed")
+        with pytest.raises(ConnectionError):
+            clients[0].answer()
+        assert len(clients[-1].answer().body) == 16 << 20
+        assert longest_answer_s(service, 10) < 1.0
+
+
+def test_small_requests_that_never_end_hold_bounded_memory_and_keep_nobody_out(tmp_path: Path) -> None:
+    part = b"POST /echo HTTP/1.1\r\nContent-Length: 60000\r\n\r\n" + b"x" * 50_000
+    with running(tmp_path, held_bytes=1 << 20) as service, ExitStack() as stack:
+        clients = [stack.enter_context(service.client()).send(part) for _ in range(40)]
+        told = clients[0].answer()
+        assert (told.status, told.closes, told.json["type"]) == (503, True, "urn:sluice:busy")
+        assert clients[-1].send(b"x" * 10_000).answer().status == 400, "it is served: only its JSON is bad"
+        assert longest_answer_s(service, 10) < 1.0
+
+
 def test_a_slow_reader_gets_all_of_its_answer(tmp_path: Path) -> None:
     with running(tmp_path) as service, service.client() as client:
         client.send(b"GET /much HTTP/1.1\r\n\r\n")
@@ -119,6 +144,8 @@ def closed(peer: socket.socket) -> bool:
 
 def test_a_client_that_asks_on_keeps_its_connection_while_idle_ones_come_and_go(tmp_path: Path) -> None:
     with running(tmp_path, connections=64) as service, service.client() as client, ExitStack() as stack:
-        for _ in range(300):
-            stack.enter_context(service.client())
+        for number in range(300):
+            other = stack.enter_context(service.client())
+            if number % 16 == 0:  # so that never 64 are let in at once, which would make any other the oldest
+                assert other.get("/healthz").status == 200
             assert client.get("/healthz").status == 200

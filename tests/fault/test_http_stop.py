@@ -105,6 +105,23 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(tmp_path: Path) -> None
         assert _counted(service, "service_workers") == 2, "what it said of itself is not"
 
 
+def test_a_worker_told_to_end_is_replaced_and_takes_no_metrics_along(tmp_path: Path) -> None:
+    with running(tmp_path, workers=2) as service:
+        before = set(service.until(lambda: _both(service), "both workers answer"))
+        count = _counted(service, ASKED)
+        os.kill(min(before), signal.SIGTERM)
+        after = set(
+            service.until(
+                lambda: (now := set(service.workers())) - before and min(before) not in now and now,
+                "another worker runs",
+            )
+        )
+        assert max(before) in after
+        service.until(lambda: _both(service) == after, "both answer", 15.0)
+        assert _counted(service, ASKED) >= count + 20, "both are counted, and what the ended one counted"
+        assert _counted(service, "service_workers") == 2
+
+
 def test_a_worker_that_lost_its_master_ends(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         [worker] = service.workers()

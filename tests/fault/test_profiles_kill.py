@@ -1,8 +1,10 @@
 """The profiles process killed at each of its durable writes: what it keeps stays what the log says."""
 
+import signal
 from pathlib import Path
 
 import pytest
+from dying import between
 from harness import Children, until
 from oracle import Truth, all_judged, check_stores, since, tallied
 from shop import KEY, WINDOW_MS, Shop
@@ -18,10 +20,11 @@ WRITES = 11
 
 
 @pytest.mark.smoke
-def test_killed_before_each_durable_write_it_ends_where_the_log_says(shop: Shop) -> None:
+def test_killed_at_each_durable_write_it_ends_where_the_log_says(shop: Shop) -> None:
     shop.stream(60)
-    for at in range(1, WRITES + 1):
-        shop.process(at=at).ended()
+    for at, after in between(WRITES):
+        killed = shop.process(at=at, after=after)
+        assert killed.ended() == -signal.SIGKILL, f"it did not come to write {at}"
         shop.stream(25)  # the batch that is read again is a longer one
 
     process = shop.process()

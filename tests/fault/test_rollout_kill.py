@@ -1,14 +1,17 @@
 """The controller killed at each of its durable writes: it resumes at the same step and tells everything once."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dying import between
 from harness import Children, until
 from rollout_world import RolloutWorld
 
-WRITES = 9
-"""In one pass that decides something: state, routing, the fleet's epoch and files, releases, each note."""
+WRITES = 13
+"""In one pass that decides something: state, evidence, routing, the fleet's epoch and files (two each), releases,
+each note."""
 
 
 @pytest.fixture
@@ -19,14 +22,15 @@ def world(tmp_path: Path, children: Children) -> Iterator[RolloutWorld]:
     made.stop()
 
 
-def test_killed_before_each_durable_write_it_resumes_and_tells_everything_once(world: RolloutWorld) -> None:
+def test_killed_at_each_durable_write_it_resumes_and_tells_everything_once(world: RolloutWorld) -> None:
     world.cut("s1")
     first = world.controller()
     world.wait_for_stable("s1")
     first.stop()
     world.cut("s2")
-    for at in range(1, WRITES + 1):
-        world.controller(at=at).ended()
+    for at, after in between(WRITES):
+        killed = world.controller(at=at, after=after)
+        assert killed.ended() == -signal.SIGKILL, f"it did not come to write {at}"
     last = world.controller()
     world.wait_for_stable("s2")
     until(world.has_told, "the last controller has told what the others had not")

@@ -107,7 +107,8 @@ class World:
         """Start a trainer, have it trained, and roll its first snapshot out so that there is evidence."""
         self.send(2 * WARMUP)
         child = self.start()
-        entries = until(self.catalog.entries, "first snapshot", DEADLINE_S)
+        # Plan 1 is linked before the first checkpoint deletes its journal.
+        entries = until(lambda: self.plans() and self.catalog.entries(), "first snapshot", DEADLINE_S)
         first = entries[0].id
         self.routing.publish(
             Routing(epoch=1, rollout="r", stable=first, candidate=first, weight=0, renewed=0.0)

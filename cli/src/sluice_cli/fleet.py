@@ -112,12 +112,23 @@ class Files:
         """
         with (self.folder / "epoch.lock").open("a") as lock:
             _take(lock)  # until it is closed
-            path = self.folder / "epoch"
-            newest = int(path.read_text()) if path.exists() else 0
+            newest = self._epoch()
             if epoch < newest:
                 raise StaleEpoch(f"fleet epoch {epoch} was replaced by {newest}; decide anew")
-            replace(path, str(epoch).encode())
+            replace(self.folder / "epoch", str(epoch).encode())
             yield
+
+    def _epoch(self) -> int:
+        """Return the highest epoch that has acted; a damaged file fences nothing and is mended by the next act."""
+        try:
+            return int((self.folder / "epoch").read_text())
+        except FileNotFoundError:
+            return 0
+        except ValueError as error:  # routing and releases have fences of their own
+            _LOG.error(
+                "fleet epoch is damaged, written anew", file=str(self.folder / "epoch"), reason=str(error)
+            )
+            return 0
 
 
 class LocalFleet:
@@ -200,9 +211,12 @@ def _take(lock: TextIO) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replace a file at once, unless it says so already."""
+    """Replace a file at once and durably, unless it says so already."""
     if path.exists() and path.read_bytes() == data:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())  # or a power cut might leave the new name with nothing in it
     temporary.replace(path)

@@ -47,6 +47,7 @@ class Platform:
         self._files.set_canary_replicas(0)
         self._wanted: dict[str, Service] = {}
         self._running: dict[str, ServiceProcess] = {}
+        self._leaving: dict[str, ServiceProcess] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="supervisor")
 
@@ -92,7 +93,7 @@ class Platform:
 
     def pids(self) -> dict[str, int | None]:
         """Return the process id of each service."""
-        return {name: process.pid for name, process in self._running.items()}
+        return {name: process.pid for name, process in self._running.copy().items()}  # it changes meanwhile
 
     def stop(self) -> None:
         """Stop everything."""
@@ -106,16 +107,15 @@ class Platform:
 
     def _supervise(self) -> None:
         # All children are started by this thread: its end is what ends them if everything else fails.
-        passes = Loop(
-            "supervisor", TICK_S, self._reconcile
-        )  # a failed one (full disk, say) stops nothing that runs
+        # A pass that fails (full disk, say) stops nothing that runs.
+        passes = Loop("supervisor", TICK_S, self._reconcile)
         try:
             while not self._stopping.wait(TICK_S):
                 passes.once()
         finally:
             for process in reversed(self._running.values()):
                 process.terminate()
-            for process in self._running.values():
+            for process in (*self._leaving.values(), *self._running.values()):
                 process.stop()
             self._files.set_platform(None)
 
@@ -124,9 +124,10 @@ class Platform:
         for number in range(min(self._files.canary_replicas(), MAX_CANARIES)):
             canary = self._faiss(f"{GroupName.CANARY}-{number}")
             wanted[canary.name] = canary
-        for name in set(self._running) - set(wanted):
-            self._running.pop(name).stop()
+        self._let_go(set(self._running) - set(wanted))
         for name, service in wanted.items():
+            if name in self._leaving:  # it still has the port and the cache
+                continue
             if name not in self._running:
                 process = ServiceProcess(service, self.home / "logs" / f"{name}.log")
                 process.start()
@@ -134,6 +135,14 @@ class Platform:
             self._running[name].keep_up()
         self._files.set_pods([self._pod(name) for name in self._faiss_ports if name in self._running])
         self._files.set_platform(self._told())
+
+    def _let_go(self, names: set[str]) -> None:
+        """Ask services to end and reap those that have; nothing else waits for them meanwhile."""
+        for name in names:
+            self._leaving[name] = self._running.pop(name)
+            self._leaving[name].terminate()
+        for name in [name for name, process in self._leaving.items() if process.has_left()]:
+            del self._leaving[name]
 
     def _told(self) -> LocalPlatform:
         processes = [

@@ -1,5 +1,6 @@
 """One service as a child process: start, watch, restart, stop."""
 
+import math
 import os
 import signal
 import subprocess
@@ -52,6 +53,7 @@ class ServiceProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._falls = 0
         self._started = self._retry_at = 0.0
+        self._kill_at = math.inf
         self.started_at, self.restarts = 0.0, 0
 
     @property
@@ -104,9 +106,18 @@ class ServiceProcess:
             time.sleep(0.05)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask it to end, within ``STOP_S``."""
+        self._kill_at = time.monotonic() + STOP_S
         if self.pid is not None:
             self._signal(signal.SIGTERM)
+
+    def has_left(self) -> bool:
+        """Return whether it has ended; when its time to do so is over, it is killed with its whole group."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        if time.monotonic() > self._kill_at:
+            self._signal(signal.SIGKILL)
+        return False
 
     def stop(self, timeout_s: float = STOP_S) -> None:
         """End it: SIGTERM, then SIGKILL to its whole group after ``timeout_s``."""

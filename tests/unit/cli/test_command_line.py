@@ -94,6 +94,14 @@ def test_a_sound_model_file_is_ok_and_the_unsound_one_beside_it_is_told(tmp_path
             ("snapshots", "list", "--home", "absent"),
             "absent holds no local platform; start one with sluice up",
         ),
+        (
+            ("rollout", "get", "--home", "absent"),
+            "absent holds no local platform; start one with sluice up",
+        ),
+        (
+            ("rollout", "pause", "--home", "absent", "--model", "default.demo"),
+            "absent holds no local platform; start one with sluice up",
+        ),
         (("recommend", "1", "--url", "nowhere"), "--url nowhere is no address"),
     ],
 )
@@ -106,6 +114,7 @@ def test_wrong_input_is_one_sentence_and_exit_2(
     assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+    assert not (tmp_path / "absent").exists(), "a home that was mistyped is not made"
 
 
 def test_debug_keeps_the_traceback() -> None:

@@ -47,3 +47,12 @@ def test_a_fence_that_somebody_else_holds_is_waited_for_and_then_named(
             raise AssertionError("acted beside another controller")
     with files.fenced(5):
         pass
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\0\0", b"five", b"\xff"])
+def test_a_damaged_epoch_stops_nobody_and_is_mended(files: Files, damaged: bytes) -> None:
+    (files.folder / "epoch").write_bytes(damaged)
+    with files.fenced(5):
+        pass
+    with pytest.raises(StaleEpoch, match="4 was replaced by 5"), files.fenced(4):
+        raise AssertionError("acted although a newer one had")

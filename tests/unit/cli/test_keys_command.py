@@ -19,7 +19,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "new" / "keys.json"
+    return tmp_path / "keys.json"
 
 
 def create(file: Path, name: str, *scopes: str) -> str:
@@ -88,9 +88,22 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("arguments", [("create", "shop", "--scope", "read"), ("revoke", "shop")])
+def test_a_missing_folder_is_named_and_not_made(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments, "--file", tmp_path / "new" / "keys.json")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'new'} is no folder" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_revoked_from_a_file_that_does_not_exist(file: Path) -> None:
+    code, _, err = run("revoke", "shop", "--file", file)
+    assert (code, "has no key shop" in err) == (2, True)
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("content", ["{", "{}", '[{"name":"a"}]', "[1]"])
 def test_a_file_of_something_else_is_refused(file: Path, content: str) -> None:
-    file.parent.mkdir()
     file.write_text(content)
     code, _, err = run("list", "--file", file)
     assert code == 2

@@ -9,7 +9,7 @@ from sluice_faiss.holder import opened
 from sluice_faiss.live import Live
 from sluice_faiss.wanted import LoadedSnapshot, RefusedSnapshot, WorkerState
 
-LIVE = OverlayState(position={"0": 4, "1": 3}, items=5, lag=0, caught_up=True)
+LIVE = OverlayState(position={"0": 4, "1": 3}, items=5, refused=6, lag=0, caught_up=True)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_snapshots_tell_the_pods_state(client, state):
         "loaded": [{"id": "s1", "digest": "d", "rows": 3, "bytes": 10}],
         "refused": [{"id": "s2", "reason": "cut"}],
         "headroom_bytes": 123,
-        "overlay": {"position": {"0": 4, "1": 3}, "items": 5, "lag": 0, "caught_up": True},
+        "overlay": {"position": {"0": 4, "1": 3}, "items": 5, "refused": 6, "lag": 0, "caught_up": True},
     }
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from sluice.errors import SnapshotRefused
+from sluice.snapshot.verify import verify
 from sluice_faiss.cache import Cache
 from sluice_faiss.memory import Memory
 
@@ -149,7 +150,7 @@ def test_what_a_killed_worker_left_is_cleared(cache, cut, tmp_path, left):
     assert (copy / "items.matrix.npy").stat().st_size > 4
 
 
-def test_a_copy_verified_before_a_power_cut_is_copied_again(cache, cut, tmp_path):
+def test_what_a_power_cut_took_from_a_copy_is_copied_again(cache, cut, tmp_path):
     entry = cut()
     copy = cache.fetch(entry, kept)
     (copy / "items.matrix.npy").write_bytes(b"lost")
@@ -157,6 +158,41 @@ def test_a_copy_verified_before_a_power_cut_is_copied_again(cache, cut, tmp_path
     note.write_text(f"{entry.digest} another-boot")
     cache.fetch(entry, kept)
     assert (copy / "items.matrix.npy").stat().st_size > 4
+
+
+@pytest.fixture
+def after_a_reboot(cut, tmp_path):
+    """Return a cache with room for one snapshot, that snapshot, its copy and the note of another boot beside it."""
+    entry = cut()
+    cache = Cache(tmp_path / "cache", None, Memory(bound=entry.bytes))
+    copy, note = cache.fetch(entry, kept), tmp_path / "cache" / "s1.verified"
+    note.write_text(f"{entry.digest} another-boot")
+    return cache, entry, copy, note
+
+
+def test_a_sound_copy_of_an_earlier_boot_serves_where_it_lies_while_the_store_is_away(
+    after_a_reboot, tmp_path
+):
+    cache, entry, copy, note = after_a_reboot
+    before = (copy / "items.matrix.npy").stat().st_ino
+    (tmp_path / "store" / "s1").rename(tmp_path / "elsewhere")
+    assert cache.fetch(entry, kept) == copy
+    assert (copy / "items.matrix.npy").stat().st_ino == before
+    assert "another-boot" not in note.read_text()
+
+
+def test_an_unsound_copy_takes_no_room_from_its_successor(after_a_reboot, flip):
+    cache, entry, copy, _ = after_a_reboot
+    flip(copy / "items.matrix.npy")
+    cache.fetch(entry, kept)
+    assert verify(copy, entry.digest).id == "s1"
+
+
+def test_a_copy_that_is_trusted_no_longer_takes_no_room_either(after_a_reboot):
+    cache, entry, copy, note = after_a_reboot
+    cache.forget("s1")
+    assert cache.fetch(entry, kept) == copy
+    assert note.exists()
 
 
 def test_a_large_file_that_the_manifest_does_not_name_is_not_copied_first(cache, cut, tmp_path, monkeypatch):

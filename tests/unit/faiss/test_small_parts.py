@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from sluice.errors import InvalidSetting
 from sluice.snapshot import ids
@@ -25,6 +26,23 @@ def test_the_wanted_file_is_followed(tmp_path):
     assert wanted().ids == ("a", "b"), "half a file leaves the last list in force"
     path.unlink()
     assert wanted().ids == ()
+
+
+def test_a_broken_wanted_file_is_told_once_per_change(tmp_path):
+    path = tmp_path / "wanted"
+    wanted = WantedFile(path)
+    with capture_logs() as lines:
+        path.write_text('["a"')
+        for _ in range(3):
+            wanted()
+        path.write_text('["a", "b"')
+        for _ in range(3):
+            wanted()
+        path.write_text('["a"]')
+        assert wanted().ids == ("a",)
+        path.write_text('["a"')
+        wanted()
+    assert [line["path"] for line in lines] == [str(path)] * 3
 
 
 def test_the_board_shows_living_workers_only(tmp_path):

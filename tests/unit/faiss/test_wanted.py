@@ -110,10 +110,10 @@ def test_refusals_of_any_worker_are_shown_once():
 
 
 def test_the_overlay_of_a_pod_is_as_far_as_that_of_its_last_worker():
-    ahead = OverlayState(position={"0": 9, "1": 2}, items=7, lag=0, caught_up=True)
+    ahead = OverlayState(position={"0": 9, "1": 2}, items=7, refused=2, lag=0, caught_up=True)
     behind = OverlayState(position={"0": 4, "1": 3}, items=5, lag=6, caught_up=True)
     states = [WorkerState(overlay=each) for each in (ahead, behind)]
-    least = OverlayState(position={"0": 4, "1": 2}, items=5, lag=6, caught_up=True)
+    least = OverlayState(position={"0": 4, "1": 2}, items=5, refused=2, lag=6, caught_up=True)
     assert together(states, 2).overlay == least
     assert not together(states, 3).overlay.caught_up, "one has not told yet"
     assert not together([*states, WorkerState()], 3).overlay.caught_up

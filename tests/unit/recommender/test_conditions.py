@@ -4,7 +4,7 @@ import pytest
 
 from sluice.errors import InvalidRecord
 from sluice.records import Item
-from sluice_recommender.api.conditions import content, refusal, tag, unchanged
+from sluice_recommender.api.conditions import content, failed_condition, tag, unchanged
 
 
 def test_a_tag_follows_the_content_alone():
@@ -35,8 +35,8 @@ def test_a_tag_follows_the_content_alone():
         ('"x,y"', None, '"x,y"', False),
     ],
 )
-def test_refusal(if_match, if_none_match, current, refused):
-    found = refusal(if_match, if_none_match, current)
+def test_failed_condition(if_match, if_none_match, current, refused):
+    found = failed_condition(if_match, if_none_match, current)
     assert (found is not None) is refused
     if found:
         assert found.status == 412
@@ -54,6 +54,6 @@ def test_a_header_that_is_no_condition_is_refused(header):
     with pytest.raises(InvalidRecord, match="If-None-Match"):
         unchanged(header, '"a"')
     with pytest.raises(InvalidRecord, match="If-Match"):
-        refusal(header, None, None)
+        failed_condition(header, None, None)
     with pytest.raises(InvalidRecord, match="If-None-Match"):
-        refusal("*", header, None)
+        failed_condition("*", header, None)

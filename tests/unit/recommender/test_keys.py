@@ -1,6 +1,7 @@
 """Who is let through, and what a file of keys may hold."""
 
 import hashlib
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -82,6 +83,25 @@ def test_only_a_digest_is_kept():
 def test_no_path_and_no_file_are_no_keys(tmp_path):
     assert KeysFile(None).keys.all == ()
     assert KeysFile(tmp_path / "none.json").keys.all == ()
+
+
+def test_a_revocation_that_cannot_be_read_at_once_is_read_later(tmp_path, monkeypatch):
+    path, now = tmp_path / "keys.json", [0.0]
+    path.write_bytes(serialize([READ, ALL]))
+    kept = KeysFile(path, lambda: now[0])
+    path.write_bytes(serialize([ALL]))
+
+    def look():
+        now[0] += 1.0
+        return kept.keys.all
+
+    def unreadable(_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", unreadable)
+        assert look() == (READ, ALL)
+    assert look() == (ALL,)
 
 
 def test_a_change_that_fails_changes_nothing(tmp_path):

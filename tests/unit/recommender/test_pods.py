@@ -3,14 +3,15 @@
 import socket
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from sluice_recommender.api import pods as limits
-from sluice_recommender.api.pods import Pods, SearchFailed, UnknownItem
-from sluice_recommender.api.wire import MAX_ANSWER_BYTES
+from sluice_recommender.api.pods import Pods, Resting, SearchFailed, UnknownItem
+from sluice_recommender.api.wire import CONNECT_TIMEOUT_S, MAX_ANSWER_BYTES, RESOLVED_S, Wire
 
 FOUND = b'{"snapshot":"s1","items":[{"item_id":"a","score":0.5},{"item_id":"b","score":null}]}'
 
@@ -54,8 +55,8 @@ def pods():
     """Return pods whose connections are closed in the end."""
     made = []
 
-    def _pods(*urls):
-        made.append(Pods(urls, 2))
+    def _pods(*urls, **options):
+        made.append(Pods(urls, 2, **options))
         return made[-1]
 
     yield _pods
@@ -95,9 +96,143 @@ def test_without_pods_the_search_fails(pods):
         pods().search(b"{}")
 
 
-def test_an_unknown_item_is_no_failure_of_the_pod(pod, pods):
-    with pytest.raises(UnknownItem):
-        pods(pod(404, b"{}").url).search(b"{}")
+@pytest.mark.parametrize("word", ["unknown-item", "unknown-user", "no-users"])
+def test_what_the_snapshot_lacks_is_no_failure_of_the_pod(pod, pods, word):
+    lacking = pod(404, b'{"type":"urn:sluice:%b","title":"Not Found","status":404}' % word.encode())
+    with pytest.raises(UnknownItem, match=word):
+        pods(lacking.url).search(b"{}")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<html>", b'{"type":"urn:sluice:not-found"}', b"[]", b""])
+def test_a_404_of_something_else_is_passed_over(pod, pods, body):
+    client = pods(pod(404, body).url, pod().url)
+    assert [client.search(b"{}") for _ in range(2)] == [[("a", 0.5)]] * 2
+    with pytest.raises(SearchFailed, match="404"):
+        pods(pod(404, body).url).search(b"{}")
+
+
+def test_while_all_pods_rest_nobody_is_asked(pod, pods):
+    now, busy = [0.0], pod(503, b"{}")
+    client = pods(busy.url, clock=lambda: now[0])
+    with pytest.raises(SearchFailed) as failed:
+        client.search(b"{}")
+    assert not isinstance(failed.value, Resting)
+    with pytest.raises(Resting):
+        client.search(b"{}")
+    now[0] += limits.FIRST_REST_S
+    with pytest.raises(SearchFailed) as failed:
+        client.search(b"{}")
+    assert not isinstance(failed.value, Resting), "tried again"
+    assert busy.asked == 2
+
+
+def test_no_rest_is_longer_than_its_limit(pod, pods):
+    now, busy = [0.0], pod(503, b"{}")
+    client = pods(busy.url, clock=lambda: now[0], last_rest_s=limits.CANARY_LAST_REST_S)
+    for _ in range(10):
+        asked, began = busy.asked, now[0]
+        while busy.asked == asked:
+            with pytest.raises(SearchFailed):
+                client.search(b"{}")
+            now[0] += 0.1
+        assert now[0] - began < limits.CANARY_LAST_REST_S + 0.25
+
+
+def test_requests_under_way_when_a_pod_fails_do_not_lengthen_its_rest(pods, monkeypatch):
+    now, asked, together = [0.0], [], threading.Barrier(8)
+
+    def search(wire, body, deadline):
+        asked.append(deadline)
+        if len(asked) <= 8:
+            together.wait(10)
+        raise TimeoutError("no answer in time")
+
+    monkeypatch.setattr(Wire, "search", search)
+    client = pods("http://pod:80", clock=lambda: now[0])
+    waiting = [threading.Thread(target=took_s, args=(client,)) for _ in range(8)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    now[0] += limits.FIRST_REST_S
+    took_s(client)
+    assert len(asked) == 9, "the first rest is 0.1 s, whatever failed with it"
+
+
+def test_a_connection_that_another_thread_took_is_none_to_fail_for(pod):
+    class SeeminglyFull(deque):
+        def __bool__(self):
+            return True
+
+        def __len__(self):
+            return 1
+
+    wire = Wire(pod(hangs_up=True).url, 2)
+    wire._idle = SeeminglyFull()
+    assert wire.search(b"{}", time.monotonic() + 5).status == 200
+    wire.close()
+
+
+@pytest.fixture
+def deaf():
+    """Return the address of a listener that takes no further connection and does not say so."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            try:
+                stack.enter_context(socket.create_connection(listener.getsockname(), 0.05))
+            except TimeoutError:
+                break
+        else:
+            pytest.skip("this system takes connections beyond the backlog")
+        yield listener.getsockname()
+
+
+def resolving(monkeypatch, *addresses):
+    """Let every name have these addresses; what is returned counts look-ups."""
+    looked_up = []
+
+    def getaddrinfo(host, port, *_, **__):
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return looked_up
+
+
+def test_a_connection_takes_no_longer_however_many_addresses_a_pod_has(deaf, monkeypatch):
+    resolving(monkeypatch, *[deaf] * 6)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        Wire("http://pod:80", 2).search(b"{}", began + 5)
+    assert time.monotonic() - began < 2 * CONNECT_TIMEOUT_S
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(deaf, pod, monkeypatch):
+    answering = pod(hangs_up=True)
+    resolving(monkeypatch, deaf, ("127.0.0.1", answering.server_port))
+    wire = Wire("http://pod:80", 2)
+    assert wire.search(b"{}", time.monotonic() + 5).status == 200
+    wire.close()
+
+
+def test_addresses_are_looked_up_again_when_they_are_old_or_fail(pod, monkeypatch):
+    now, answering = [0.0], pod(hangs_up=True)
+    looked_up = resolving(monkeypatch, ("127.0.0.1", answering.server_port))
+    wire = Wire("http://pod:80", 2, lambda: now[0])
+    for _ in range(3):
+        wire.search(b"{}", now[0] + 5)
+    assert len(looked_up) == 1
+    now[0] += RESOLVED_S
+    wire.search(b"{}", now[0] + 5)
+    assert len(looked_up) == 2
+    looked_up_again = resolving(monkeypatch, ("127.0.0.1", 9))
+    now[0] += RESOLVED_S
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            wire.search(b"{}", now[0] + 5)
+    assert len(looked_up_again) == 2
+    wire.close()
 
 
 @pytest.fixture

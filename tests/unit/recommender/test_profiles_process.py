@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
+from sluice import metrics
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
@@ -171,7 +173,9 @@ BAD = [
     (TOPICS.interactions, None, b"empty"),
     (TOPICS.answers, b"{}", b"bad-field"),
     (TOPICS.items, b'{"title":"A"}', b"missing-field"),
+    (TOPICS.items, b'{"item_id":"another"}', b"bad-key"),
     (TOPICS.users, b"[]", b"bad-shape"),
+    (TOPICS.users, b'{"user_id":"another"}', b"bad-key"),
 ]
 
 
@@ -205,6 +209,15 @@ def test_a_dead_letter_topic_that_is_down_stops_the_partition(world):
     assert world.log.committed(profiles_group("shop")) == {}
     world.drain()
     assert len(world.letters()) == 1
+
+
+def test_the_gauge_of_dead_letters_counts_those_of_trainers_too(world):
+    world.click("u", "a")
+    world.send(TOPICS.interactions, "u", b"nonsense")
+    process = world.drain()
+    world.send(TOPICS.dead_letters, "u", b"what a learner refused")
+    process.credit()
+    assert REGISTRY.get_sample_value(metrics.DEAD_LETTERS) == 2
 
 
 USERS = ("ann", "bob", "cat", "dan")  # two on each partition
@@ -284,6 +297,77 @@ def test_evidence_is_cumulative_and_survives_a_restart(world):
         process.credit()
     hits = world.hits()["s1"]
     assert (hits.users, hits.answers, hits.answers_squared) == (1, 3, 9.0)
+
+
+def test_a_clock_that_was_ahead_for_a_moment_blocks_nothing(world):
+    world.roll()
+    process = world.drain()
+    for ahead_s in (0.0, 9_000.0, 0.0):
+        world.ahead_s = ahead_s
+        process.credit()
+    assert world.evidence.totals("r1", 0).hits_at < time.time() + 60
+    world.answer("u", "ab")
+    world.drain(process)
+    for ahead_s in (2 * WINDOW_MS / 1e3, 9_000.0, 2 * WINDOW_MS / 1e3):
+        world.ahead_s = ahead_s
+        process.credit()
+    assert world.hits()["s1"].answers == 1
+
+
+def test_forgetting_changes_the_evidence_at_once(world):
+    world.roll()
+    for user, snapshot in (("u", "s1"), ("v", "s1"), ("u", "s2")):
+        world.answer(user, "ab", snapshot=snapshot)
+    process = world.drain()
+    world.ahead_s = WINDOW_MS / 1e3 + 60
+    process.credit()
+    assert {name: hits.answers for name, hits in world.hits().items()} == {"s1": 2, "s2": 1}
+    world.send(TOPICS.interactions, "u", b'{"user_id":"u","control":"forget"}')
+    process = world.drain()  # of another process: what it has to tell is durable
+    process.credit()
+    assert {name: hits.answers for name, hits in world.hits().items()} == {"s1": 1, "s2": 0}
+
+
+def stamped(world, user, behind, ahead_s):
+    """Append an answer that a host stamps whose clock is ahead, and more of the right time behind it."""
+    connection = world.log._database.connection
+    world.answer(user, "ab")
+    connection.execute(
+        "UPDATE records SET timestamp = timestamp + :ahead WHERE topic = :topic AND key = :key AND offset ="
+        " (SELECT max(offset) FROM records WHERE topic = :topic AND key = :key)",
+        {"ahead": int(ahead_s * 1e3), "topic": TOPICS.answers, "key": user.encode()},
+    )
+    for _ in range(behind):
+        world.answer(user, "ab")
+
+
+def test_an_answer_of_a_host_whose_clock_is_ahead_keeps_none_behind_it_waiting(world):
+    world.roll()
+    process = world.process()
+    world.answer("u", "ab")
+    stamped(world, "u", 2, ahead_s=9_000.0)
+    world.drain(process)
+    process.credit()
+    assert world.hits() == {}
+    world.ahead_s = WINDOW_MS / 1e3 + 60
+    process.credit()
+    assert world.hits()["s1"].answers == 4
+
+
+def test_answers_stay_until_they_are_judged(world):
+    world.roll()
+    process = world.process()
+    stamped(world, "u", 0, ahead_s=600.0)
+    for user in ("u", "u"):
+        world.answer(user, "ab")
+    world.drain(process)
+    watermark = int(time.time() * 1e3) + 10 * WINDOW_MS
+    parts = {part.number: watermark for part in world.log.partitions(TOPICS.answers)}
+    for part in parts:
+        world.ledger.forget_before(part, watermark, WINDOW_MS, [MODEL])
+    world.ahead_s = 1_000.0
+    process.credit()
+    assert world.hits()["s1"].answers == 3
 
 
 def test_a_new_rollout_counts_from_its_start(world):

@@ -11,7 +11,7 @@ from sluice.profile import Profile
 from sluice.records import Item
 from sluice_recommender.api.asking import Ask
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import UnknownItem
+from sluice_recommender.api.pods import Resting, UnknownItem
 from sluice_recommender.api.recommender import Recommender, Source, UnknownUser
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
@@ -130,6 +130,28 @@ def test_where_the_candidate_fails_stable_answers_and_the_failure_counts_against
     assert (answer.snapshot, answer.track, ids(answer)) == ("s1", "stable", ["x", "y"])
     assert world.counted() == {"s2": (1, 1)}
     assert world.answers()[0]["snapshot"] == "s1", "credit goes to the snapshot that really answered"
+
+
+def test_a_request_that_the_candidate_was_not_asked_for_is_not_its_evidence(fakes):
+    class RestingPods:
+        def search(self, body):
+            raise Resting("every pod rests after failures")
+
+    world = World(fakes, canary=RestingPods(), **CANARY)
+    answer = world.ask()
+    assert (answer.snapshot, answer.track, ids(answer)) == ("s1", "stable", ["x", "y"])
+    assert world.counted() == {}
+
+
+def test_a_pod_that_misunderstands_a_query_fails_no_request(fakes):
+    class MisunderstandingPods:
+        def search(self, body):
+            raise UnknownItem("urn:sluice:unknown-item")
+
+    world = World(fakes, canary=MisunderstandingPods(), **CANARY)
+    assert ids(world.ask()) == ["x", "y"]
+    assert world.counted() == {"s2": (1, 1)}
+    assert World(fakes, stable=MisunderstandingPods()).ask().strategy == "popular"
 
 
 def test_a_stable_failure_during_a_rollout_is_stables_error(fakes):

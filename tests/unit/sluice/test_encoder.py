@@ -55,9 +55,10 @@ def least_squares(encoder: RidgeEncoder, items, rows, weights):
 
 @pytest.mark.parametrize("background", [0.0, 0.1, 3.0])
 @pytest.mark.parametrize("target", [1.0, 4.5])
-def test_ridge_solves_the_least_squares_problem_it_states(items, chance, background, target):
+@pytest.mark.parametrize("width", [3, 12])  # fewer and more than there are dimensions
+def test_ridge_solves_the_least_squares_problem_it_states(items, chance, background, target, width):
     encoder = ridge(items, chance, background, target)
-    rows, weights = histories(chance)
+    rows, weights = histories(chance, width=width)
     made = encoder.encode(rows, weights, items).vectors
     assert made.dtype == np.float32
     for user in range(len(rows)):

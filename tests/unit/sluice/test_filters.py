@@ -1,5 +1,7 @@
 """Filters: how they are written, and which words an item has."""
 
+from math import inf, nan
+
 import pytest
 
 from sluice.errors import InvalidRecord
@@ -58,13 +60,19 @@ def test_words_are_features_and_scalar_attributes():
         "hit": True,
         "old": False,
         "rating": 4.5,
+        "year": 1995.0,
+        "below": -0.0,
+        "huge": 1e300,
+        "endless": inf,
+        "nothing": nan,
         "none": None,
         "tags": ["x"],
         "nested": {"a": 1},
         "empty": "",
     }
     item = Item(item_id="a", features=("genre:Comedy", "lang:en"), attributes=attributes)
-    assert words_of(item) == {"genre:Comedy", "lang:en", "price:12", "hit:true", "old:false", "empty:"}
+    scalars = {"price:12", "hit:true", "old:false", "rating:4.5", "year:1995", "below:0", "empty:"}
+    assert words_of(item) == {"genre:Comedy", "lang:en", *scalars}
 
 
 def test_words_longer_than_a_filter_may_name_are_none():

@@ -43,7 +43,10 @@ ITEMS = st.builds(
     ),
     available=st.booleans(),
 )
-MALFORMED = st.tuples(st.sampled_from(IDS), st.sampled_from([b"", b"{", b"[]", b'{"item_id":""}', b"\xff"]))
+MALFORMED = st.tuples(
+    st.sampled_from(IDS),
+    st.sampled_from([b"", b"{", b"[]", b'{"item_id":""}', b'{"item_id":"another"}', b"\xff"]),
+)
 CHANGES = st.lists(ITEMS | st.sampled_from(IDS) | MALFORMED, max_size=40)
 LISTED = st.lists(st.sampled_from([*WORDS, "unheard:of"]), max_size=3).map(tuple)
 FILTERS = st.builds(Filter, all=LISTED, any=LISTED, none=LISTED)

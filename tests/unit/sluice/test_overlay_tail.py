@@ -135,3 +135,23 @@ def test_what_a_full_overlay_refuses_is_counted(log):
     tail.round()
     assert refused() - before == 4
     assert prometheus_client.REGISTRY.get_sample_value(metrics.OVERLAY_ITEMS) == 2
+    assert (tail.state().items, tail.state().refused) == (2, 4)
+
+
+def test_a_topic_and_a_partition_that_appear_later_are_read_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(overlay_tail, "ENDS_S", 0.0)
+    log = EmbeddedLog(tmp_path / "log.db")
+    log.create_topics({"shop.items": 1, "shop.users": 1})
+    shown = {"shop.items": {}, "shop.users": {}}
+    real = log.end_offsets
+    monkeypatch.setattr(log, "end_offsets", lambda topic: {} if topic in shown else real(topic))
+    forgotten, overlay = Forgotten(), Overlay()
+    tail = tail_of(log, overlay, forgotten=forgotten)
+    put(log, Item(item_id="a"))
+    log.append("shop.users", [NewRecord(b"ann", None)])
+    for topic in list(shown):
+        tail.round()
+        del shown[topic]
+    tail.round()
+    assert (len(overlay), forgotten.is_hidden("ann")) == (1, True)
+    assert tail.state().lag == 0

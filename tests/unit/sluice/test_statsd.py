@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -110,6 +112,33 @@ def test_gains_wait_while_the_address_cannot_be_resolved(
     counter.inc()
     statsd.push()
     assert received(daemon) == ["sluice_things_total:2|c|#service:test"]
+
+
+def test_a_datagram_that_is_lost_lets_no_other_count_twice(
+    daemon: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = CollectorRegistry()
+    counter = Counter("sluice_things", "Things.", ["kind"], registry=registry)
+    statsd = pushed_to(daemon, registry)
+    kinds = [f"{number:03}" for number in range(100)]
+    for kind in kinds:
+        counter.labels(kind).inc()
+    sent, real = [], socket.socket.sendto
+
+    class SecondFails(socket.socket):
+        def sendto(self, *arguments: Any) -> int:
+            sent.append(arguments)
+            if len(sent) == 2:
+                raise BlockingIOError(11, "the buffer is full")
+            return real(self, *arguments)
+
+    monkeypatch.setattr(socket, "socket", SecondFails)
+    for _ in range(2):
+        with suppress(OSError):
+            statsd.push()
+    lines = received(daemon)
+    assert len(sent) > 2
+    assert len(lines) == len(set(lines)), "each gain at most once"
 
 
 def test_a_daemon_that_is_away_costs_nothing(daemon: socket.socket) -> None:

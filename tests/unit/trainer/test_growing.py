@@ -1,5 +1,6 @@
 """Tables that grow in place, and by copying where address space is scarce."""
 
+import mmap
 import os
 
 import numpy as np
@@ -32,6 +33,17 @@ def test_rows_keep_their_values_and_new_ones_are_zero(monkeypatch, limited):
     np.testing.assert_array_equal(other.rows, expected)
     other.rows[0] = -1.0
     np.testing.assert_array_equal(table.rows, expected)
+
+
+def test_a_kernel_without_huge_pages_will_do(monkeypatch):
+    class Memory(mmap.mmap):
+        def madvise(self, *_):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(growing.mmap, "mmap", Memory)
+    table = Grown(1, np.int32)
+    table.grow(3)
+    assert table.rows.tolist() == [[0], [0], [0]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -376,7 +376,7 @@ def test_children_write_checkpoints_and_snapshots_while_learning_goes_on(world):
 
 def test_a_checkpoint_whose_child_dies_is_made_again_and_nothing_is_lost(world, monkeypatch):
     world.send(100)
-    loop = world.loop(fork=True, checkpoint_s=0.0)
+    loop = world.loop(fork=True)
     with monkeypatch.context() as patch:
         patch.setattr(saving.checkpoint, "write", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         loop.turn()
@@ -394,6 +394,146 @@ def test_a_checkpoint_whose_child_dies_is_made_again_and_nothing_is_lost(world, 
     assert len(list(world.folder.glob("journal-*"))) == 1
     abandon(loop)
     assert state_of(world.loop()) == state_of(loop)
+
+
+class Slow:
+    """A task that takes its time."""
+
+    def __init__(self, task) -> None:
+        self._task, self.asked = task, 0
+
+    def ended(self, timeout_s=0.0):
+        if timeout_s:
+            self.asked += 1
+        return self.asked > 3 and self._task.ended(timeout_s)
+
+    def __getattr__(self, name):
+        return getattr(self._task, name)
+
+
+def slowly(monkeypatch) -> None:
+    """Let every snapshot be pending until a turn has waited for it a few times."""
+    start = cutting.start
+    monkeypatch.setattr(cutting, "start", lambda work, fork: Slow(start(work, fork=fork)))
+
+
+def test_a_trainer_that_always_has_a_snapshot_pending_still_checkpoints(world, monkeypatch):
+    slowly(monkeypatch)
+    monkeypatch.setattr(saving, "SHARE", 0)
+    world.send(100)
+    loop = world.loop(checkpoint_s=1e-3)
+    began, begin = [], loop._saver.begin
+    monkeypatch.setattr(loop._saver, "begin", lambda *how: (began.append(loop.trainer.position), begin(*how)))
+    loop.turn()
+    world.send(600)
+    deadline = time.monotonic() + 30.0
+    while loop.trainer.position.interactions < 700:
+        loop.turn()
+        assert time.monotonic() < deadline
+    assert len([at for at in began if at.interactions < 600]) > 2
+
+
+def test_a_training_is_checkpointed_soon_but_learning_does_not_wait_for_it(world, monkeypatch):
+    slowly(monkeypatch)
+    world.send(100)
+    loop = world.loop(checkpoint_s=60.0)
+    loop.turn()
+    world.send(20)
+    assert loop._saver.due
+    assert loop.turn()
+    assert loop._cutter.busy
+    assert not loop._saver.overdue
+
+
+def test_while_a_snapshot_is_waited_for_the_gates_still_hear_from_the_trainer(world, monkeypatch):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    slowly(monkeypatch)
+    world.send(200)
+    evidence = loop._evidence
+    said, append = [], evidence.append
+    monkeypatch.setattr(evidence, "append", lambda rows: (said.extend(rows), append(rows)))
+    drain(loop)
+    assert loop._cut_due
+    assert [row.sequence for row in said if row.sequence.startswith("heartbeat:")]
+
+
+def test_an_idle_trainer_writes_no_checkpoint_and_still_sweeps(world, monkeypatch):
+    monkeypatch.setattr(loops, "SWEEP_S", 0.0)
+    written, write = [], saving.checkpoint.write
+    monkeypatch.setattr(saving.checkpoint, "write", lambda *what: (written.append(1), write(*what))[1])
+    monkeypatch.setattr(saving, "SHARE", 0)
+    world.send(100)
+    loop = world.loop(checkpoint_s=1e-4)
+    loop.turn()
+    world.send(70)
+    drain(loop)
+    known = len(written)
+    assert known
+    for _ in range(5):
+        assert not loop.turn()
+    assert len(written) == known
+    first, *others = [entry.id for entry in world.catalog.entries()]
+    world.catalog.release({first}, 1)
+    loop.turn()
+    assert [entry.id for entry in world.catalog.entries()] == others
+
+
+class Patient:
+    """Takes whatever time it is given and is never done."""
+
+    def __init__(self, clock) -> None:
+        self._clock, self.waited = clock, []
+
+    def settled(self, timeout_s=0.0):
+        self.waited.append(timeout_s)
+        self._clock.now += timeout_s
+        return not timeout_s
+
+    def abandon(self) -> None:
+        self.waited.append(0.0)
+
+
+class Clock:
+    """Time that passes when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_end_waits_for_pending_snapshots_only_so_long_in_all(world, monkeypatch):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    clock = Clock()
+    monkeypatch.setattr(loops, "time", clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_cutter", Patient(clock))
+        patch.setattr(loop, "_settled", lambda timeout_s: setattr(clock, "now", clock.now + 3.0) or True)
+        loop._end()
+        assert sum(loop._cutter.waited) == pytest.approx(loops.LAST_CUT_S - 3.0)
+
+
+def test_a_replay_that_misses_a_snapshot_says_so(world, capsys):
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    world.send(30)
+    drain(loop)
+    abandon(loop)
+    name = world.catalog.entries()[0].id
+    shutil.rmtree(world.home.snapshots(MODEL.key) / name)
+    (world.home.snapshots(MODEL.key) / "lost+found").touch()  # the volume is mounted
+    world.loop()
+    said = capsys.readouterr().out
+    assert "replay differs, a snapshot is gone" in said
+    assert name in said
 
 
 def test_a_snapshot_whose_child_dies_ends_the_trainer_and_is_cut_by_the_replay(world, monkeypatch):

@@ -91,7 +91,7 @@ def fitted(stream: Stream, algorithm: str = "CoVisitation", events=None, **spec)
     return trainer
 
 
-def cut(trainer: Trainer, folder, name: str) -> Contender:
+def cut(trainer: Trainer, folder, name: str, offsets=None) -> Contender:
     provenance = {
         "id": name,
         "model": "default.m",
@@ -102,7 +102,7 @@ def cut(trainer: Trainer, folder, name: str) -> Contender:
         "seed": 0,
         "code_version": "",
         "created": 0.0,
-        "offsets": {},
+        "offsets": offsets or {},
         "interactions": 0,
         "metrics": {},
     }
@@ -216,6 +216,38 @@ def test_without_a_stable_snapshot_nothing_is_evaluated_and_without_a_candidate_
     assert trainer.window.evaluated == 0
     assert trainer.apply(*stream.plan(random_events(chance, 50, users=12)), (stable, None)).evidence == []
     assert trainer.window.evaluated > 0
+
+
+def test_what_either_contender_has_learned_is_no_evidence(tmp_path):
+    stream = Stream()
+    trainer = fitted(stream)
+    end, topic = stream.offset, "shop.interactions"
+    batch = [viewed(user, item) for item in range(25, 45) for user in range(6)]
+    known = [viewed(99, item) for item in range(25, 45)]
+    trainer.apply(*stream.plan(known), (None, None))
+    begin = stream.offset
+    plan, records = stream.plan(batch)
+    early = cut(trainer, tmp_path, "early", {f"{topic}[0]": (0, end), f"{topic}[1]": (0, 10**9)})
+    late = cut(trainer, tmp_path, "late", {f"{topic}[0]": (0, begin + 100), "other[0]": (0, 10**9)})
+    for contest in ((early, late), (late, early)):
+        again = Trainer(trainer.model, seed=1)
+        again.restore(trainer.checkpoint())
+        (row,) = again.apply(plan, records, contest).evidence
+        assert row.paired["mrr"].n == again.window.evaluated == len(batch) - 100
+    (row,) = trainer.apply(plan, records, (early, early)).evidence
+    assert row.paired["mrr"].n == len(batch)
+
+
+def test_popularity_counts_on_where_single_precision_would_stop():
+    stream = Stream()
+    trainer = fitted(stream)
+    (row,) = trainer.items.add(["i3"])
+    trainer.counts[row] = 1 << 24
+    trainer.apply(*stream.plan([viewed(1, 3), viewed(2, 3)]), (None, None))
+    assert trainer.counts[row] == (1 << 24) + 2
+    other = Trainer(trainer.model, seed=1)
+    other.restore(trainer.checkpoint())
+    assert other.counts.tolist() == trainer.counts.tolist()
 
 
 def test_the_metrics_of_prequential_gates_are_measured_too(tmp_path):

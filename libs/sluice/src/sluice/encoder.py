@@ -106,14 +106,26 @@ class RidgeEncoder:
         known = rows >= 0
         vectors = _gathered(items, rows)  # (B, R, d)
         confidence = _aged(weights, known, self.decay)  # (B, R)
+        # Solved for the step away from the prior, so that no evidence gives the prior exactly.
+        missing = self.target - vectors @ self.prior  # (B, R)
+        small = self.background == 0 and vectors.shape[1] < vectors.shape[2]
+        step = (self._from_items if small else self._from_all)(vectors, confidence, missing)
+        return Query(vectors=np.asarray(self.prior + step, dtype=np.float32))
+
+    def _from_all(self, vectors: Matrix, confidence: Matrix, missing: Matrix) -> Matrix:
+        """Return the step ``(B, d)`` by a system of d equations a user."""
         weighted = vectors * confidence[:, :, None]
         left = weighted.transpose(0, 2, 1) @ vectors + self._base  # (B, d, d)
-        # Solved for the step away from the prior, so that no evidence gives the prior exactly.
-        expected = vectors @ self.prior  # (B, R)
-        right = np.einsum("brd,br->bd", weighted, self.target - expected)
+        right = np.einsum("brd,br->bd", weighted, missing)
         right -= self._pull * (confidence.sum(axis=1, keepdims=True) > 0)
-        step = np.linalg.solve(left, right[:, :, None])[:, :, 0]
-        return Query(vectors=np.asarray(self.prior + step, dtype=np.float32))
+        return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0])
+
+    def _from_items(self, vectors: Matrix, confidence: Matrix, missing: Matrix) -> Matrix:
+        """Return the same step by R equations: without background it lies in the span of the user's items."""
+        left = (vectors @ vectors.transpose(0, 2, 1)) * confidence[:, :, None]  # (B, R, R)
+        left += np.float32(self.ridge) * np.eye(vectors.shape[1], dtype=np.float32)
+        shares = np.linalg.solve(left, (confidence * missing)[:, :, None])  # (B, R, 1)
+        return np.asarray((vectors.transpose(0, 2, 1) @ shares)[:, :, 0])
 
 
 class MeanEncoder:

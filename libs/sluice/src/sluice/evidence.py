@@ -102,7 +102,8 @@ class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     (:class:`~sluice.routing.Routing`), so that errors and latency count from the current weight's start.
     ``at`` is Unix seconds. Exactly one of the statistics is set, except for a heartbeat, which has none and
     only tells that the writer lives. Paired and requests are increments; hits are cumulative, because a
-    user's square grows with each answer.
+    user's square grows with each answer: of one writer's rows the one that has come furthest counts. How far
+    is what its ``sequence`` ends with, ``:judged.voided``, two numbers that only grow; a clock may not say it.
     """
 
     rollout: str
@@ -119,8 +120,9 @@ class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
 class EvidenceTotals(msgspec.Struct, frozen=True, kw_only=True):
     """All evidence of one rollout, added up. ``paired`` is keyed by metric, the others by snapshot.
 
-    ``requests`` counts the current weight only. ``*_at`` is when the newest row of that kind was written
-    (Unix seconds), None if there is none.
+    ``requests`` counts the current weight only. ``*_at`` is what the row of that kind inserted last says of
+    when it was written (Unix seconds), None if there is none. So a clock that was ahead is forgotten with the
+    next row.
     """
 
     paired: dict[str, Paired] = {}
@@ -132,9 +134,10 @@ class EvidenceTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunningTotals:
-    """The sums of one rollout's rows, kept up row by row. Each row is added once; their order does not matter.
+    """The sums of one rollout's rows, kept up row by row. Each row is added once, in the order of insertion.
 
-    Bounded by the rollout's metrics, snapshots, writers of hits, and weights given, not by its rows.
+    The sums do not depend on that order; only ``*_at`` does. Bounded by the rollout's metrics, snapshots, writers
+    of hits, and weights given, not by its rows.
     """
 
     def __init__(self) -> None:
@@ -146,7 +149,7 @@ class RunningTotals:
     def add(self, row: EvidenceRow) -> None:
         """Add one row."""
         kind = row.writer.partition("/")[0]
-        self._written[kind] = max(row.at, self._written.get(kind, row.at))
+        self._written[kind] = row.at
         for metric, scores in row.paired.items():
             self._paired[metric] = self._paired.get(metric, Paired()) + scores
         if row.requests is not None:
@@ -154,7 +157,7 @@ class RunningTotals:
             self._requests[given] = self._requests.get(given, Requests()) + row.requests
         if row.hits is not None:
             place = (row.snapshot, row.writer)
-            self._hits[place] = max(self._hits.get(place, row), row, key=_newness)
+            self._hits[place] = max(self._hits.get(place, row), row, key=_progress)
 
     def totals(self, weight_epoch: int) -> EvidenceTotals:
         """Return the sums; ``requests`` only of rows under ``weight_epoch``."""
@@ -175,13 +178,14 @@ class RunningTotals:
         )
 
 
-def _newness(row: EvidenceRow) -> tuple[float, int]:
-    """Return what orders a writer's cumulative rows: when written, and of two at once the one that counts more."""
-    return row.at, row.hits.answers if row.hits else 0
+def _progress(row: EvidenceRow) -> tuple[list[int], float]:
+    """Return what orders a writer's cumulative rows: how far they have come, and of two alike when written."""
+    numbers = row.sequence.rpartition(":")[2].split(".")
+    return [int(number) for number in numbers if number.isdecimal()], row.at
 
 
 def add_up(rows: Iterable[EvidenceRow], weight_epoch: int) -> EvidenceTotals:
-    """Return the totals of one rollout's rows; ``requests`` only of those under ``weight_epoch``."""
+    """Return the totals of one rollout's rows, in the order of insertion; ``requests`` only under ``weight_epoch``."""
     running = RunningTotals()
     for row in rows:
         running.add(row)
@@ -195,7 +199,10 @@ class EvidenceStore(Protocol):
         """Insert ``rows``; a key that exists already is left as it is."""
 
     def totals(self, rollout: str, weight_epoch: int) -> EvidenceTotals:
-        """Add up a rollout's rows; ``requests`` only those under ``weight_epoch``."""
+        """Add up a rollout's rows in the order of insertion; ``requests`` only those under ``weight_epoch``.
+
+        A store keeps that order by a field that only grows; rows of two writers at once may come either way.
+        """
 
     def purge(self, keep: set[str]) -> None:
         """Delete the rows of every rollout not in ``keep``."""

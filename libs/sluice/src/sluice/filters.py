@@ -1,10 +1,12 @@
 """Filters: which items an answer may hold, by the words of their records.
 
 A word of an item is one of its features (``genre:Comedy``) or one of its scalar attributes written
-``name:value`` (``price:12``, ``hit:true``). A filter names words that an item must have all of, any of, or none of.
+``name:value`` (``price:12``, ``hit:true``, ``rating:4.5``); a number without fraction is written as a whole
+one, so that 1995.0 is ``year:1995``. A filter names words that an item must have all of, any of, or none of.
 """
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -84,6 +86,9 @@ def _attribute_words(attributes: Mapping[str, Any]) -> Iterator[str]:
     for name, value in attributes.items():
         if isinstance(value, bool):
             yield f"{name}:{'true' if value else 'false'}"
+        elif isinstance(value, float):
+            if isfinite(value):
+                yield f"{name}:{int(value) if value.is_integer() else repr(value)}"
         elif isinstance(value, str | int):
             yield f"{name}:{value}"
 

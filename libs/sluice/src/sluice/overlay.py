@@ -27,11 +27,13 @@ class Selection(NamedTuple):
 class OverlayState(msgspec.Struct, frozen=True, kw_only=True):
     """Where a reader of items stands: next offset per partition, items known, records left to read.
 
-    ``caught_up``: it has read what was in the log when it started.
+    ``refused`` records of new items or users were not taken for lack of room: their items are neither hidden
+    nor do they match. ``caught_up``: it has read what was in the log when it started.
     """
 
     position: dict[str, int] = {}
     items: int = 0
+    refused: int = 0
     lag: int = 0
     caught_up: bool = False
 
@@ -66,6 +68,8 @@ class Overlay(Entities):
             self._put(_text(record.key), None)
         else:
             item = decode_item(record.value)
+            if record.key != item.item_id.encode():
+                raise InvalidRecord("bad-key", "key must be the item_id; the topic is compacted by it")
             self._put(item.item_id, item)
 
     def _put(self, item_id: str, item: Item | None) -> None:

@@ -82,6 +82,7 @@ class Tail:
         return OverlayState(
             position=position,
             items=len(self._topics[self._first]),
+            refused=sum(live.refused for live in self._topics.values()),
             lag=sum(self._lag(topic) for topic in self._topics),
             caught_up=self.caught_up.is_set(),
         )
@@ -118,7 +119,8 @@ class Tail:
         for topic in self._topics:
             ends.update(self._log.end_offsets(topic))
         if not self._ends:
-            self._positions, self._goal = dict.fromkeys(ends, 0), ends
+            self._goal = ends
+        self._positions = dict.fromkeys(ends, 0) | self._positions  # partitions may come later
         self._ends, self._looked_at = ends, time.monotonic()
 
     def _is_live(self) -> bool:
@@ -145,7 +147,7 @@ class Tail:
         gauge(metrics.OVERLAY_ITEMS).set(len(self._topics[self._first]))
         for partition, at in self._positions.items():
             lag = gauge(metrics.LAG).labels(partition.topic, str(partition.number))
-            lag.set(max(0, self._ends[partition] - at))
+            lag.set(max(0, self._ends.get(partition, at) - at))
         for topic, live in self._topics.items():
             new = live.refused - self._told[topic]
             if new and not self._told[topic]:

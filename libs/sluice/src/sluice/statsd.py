@@ -6,6 +6,7 @@ process, and each worker of a server, sends its own, so gains of several add up;
 several workers carries the tag ``worker``. UDP: a daemon that is away costs nothing.
 """
 
+import contextlib
 import os
 import re
 import socket
@@ -87,13 +88,17 @@ class Statsd:
         self._sent = _grown(readings(registry.collect()))  # what a checkpoint brought is no gain
 
     def push(self) -> None:
-        """Send once; raises OSError if the address cannot be resolved, and then the gains go next time."""
+        """Send once; raises OSError if the address cannot be resolved, and then the gains go next time.
+
+        A datagram that cannot be sent is lost: were all sent again, the gains of the others would count twice.
+        """
         now = list(readings(self._registry.collect()))
         family, kind, _, _, address = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as sender:
             sender.setblocking(False)
             for datagram in datagrams(self._lines(now)):
-                sender.sendto(datagram, address)
+                with contextlib.suppress(OSError):
+                    sender.sendto(datagram, address)
         self._sent = _grown(now)
 
     def _lines(self, now: Iterable[Reading]) -> Iterator[str]:

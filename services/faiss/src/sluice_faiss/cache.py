@@ -2,8 +2,8 @@
 
 All workers of a pod share the folder, and the mapped pages; a file lock lets one of them admit and copy while
 the others wait. ``<id>`` is a copy, ``<id>.verified`` beside it holds the digest it was verified against and
-the boot it happened in: what a power cut left behind is verified again. Nobody else may write here: a mapped
-file that is cut short kills the process that reads it.
+the boot it happened in: what a power cut left behind is verified again where it lies. Nobody else may
+write here: a mapped file that is cut short kills the process that reads it.
 """
 
 import errno
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sluice.catalog import CatalogEntry
-from sluice.errors import SnapshotRefused
+from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.entry import path_of
 from sluice.snapshot.manifest import MANIFEST, Manifest
 from sluice.snapshot.verify import survey, verify
@@ -46,7 +46,7 @@ class Cache:
         """
         with self._locked():
             copy = self._folder / entry.id
-            if not self._is_verified(copy, entry.digest):
+            if not self._is_verified(copy, entry.digest) and not self._reverified(copy, entry.digest):
                 origin = self._origin(entry)
                 made = survey(origin, entry.digest)
                 self._admit(entry.id, made.bytes, keep)
@@ -66,7 +66,7 @@ class Cache:
                 shutil.rmtree(copy, ignore_errors=True)
 
     def forget(self, snapshot: str) -> None:
-        """Trust a copy no longer: the next fetch copies it again."""
+        """Trust a copy no longer: the next fetch verifies it again, and copies it again if it is unsound."""
         self._note(self._folder / snapshot).unlink(missing_ok=True)
 
     def held(self) -> int:
@@ -113,6 +113,24 @@ class Cache:
         note = self._note(copy)
         return copy.is_dir() and note.is_file() and note.read_text() == _seal(digest)
 
+    def _reverified(self, copy: Path, digest: str) -> bool:
+        """Verify a copy where it lies; an unsound one goes, so that its successor is not counted beside it."""
+        if not copy.is_dir():
+            return False
+        try:
+            verify(copy, digest, _rest)
+        except (SnapshotRefused, StorageUnavailable):
+            shutil.rmtree(copy)
+            return False
+        self._note_verified(copy, digest)
+        return True
+
+    def _note_verified(self, copy: Path, digest: str) -> None:
+        note = self._note(copy)
+        temporary = note.with_name(f".{note.name}.tmp")
+        temporary.write_text(_seal(digest))
+        temporary.rename(note)
+
     def _copy(self, origin: Path, copy: Path, made: Manifest, digest: str) -> None:
         shutil.rmtree(self._folder / _INCOMING, ignore_errors=True)  # what a killed worker left
         incoming = self._folder / _INCOMING / copy.name
@@ -121,12 +139,8 @@ class Cache:
             for name in (MANIFEST, *made.files):
                 shutil.copyfile(origin / name, incoming / name)
             verify(incoming, digest, _rest)
-            shutil.rmtree(copy, ignore_errors=True)
             incoming.rename(copy)
-            note = self._note(copy)
-            temporary = note.with_name(f".{note.name}.tmp")
-            temporary.write_text(_seal(digest))
-            temporary.rename(note)
+            self._note_verified(copy, digest)
         except OSError as error:
             if error.errno not in _FULL:
                 raise

@@ -126,6 +126,7 @@ def _least(overlays: Sequence[OverlayState], workers: int) -> OverlayState:
     return OverlayState(
         position={name: min(each.position.get(name, 0) for each in overlays) for name in partitions},
         items=min(each.items for each in overlays),
+        refused=max(each.refused for each in overlays),
         lag=max(each.lag for each in overlays),
         caught_up=len(overlays) >= workers and all(each.caught_up for each in overlays),
     )

@@ -1,5 +1,6 @@
 """``sluice-trainer``: one trainer for one model."""
 
+import gc
 import os
 import signal
 import sys
@@ -83,6 +84,7 @@ def run(configured: TrainerSettings) -> None:
         checkpoint_s=configured.checkpoint_seconds,
         fork=forked.AVAILABLE,
     )
+    gc.freeze()  # what is here stays: a collection would walk through it, and copy it while a child shares it
     structlog.get_logger().info("trainer started", model=model.key, algorithm=model.spec.algorithm.type)
     with statsd.Pusher(configured.statsd, Process.TRAINER, registry):
         loop.run(stopping)

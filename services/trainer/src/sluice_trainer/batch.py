@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sluice.duplicates import Duplicates
 from sluice.errors import InvalidRecord
 from sluice.events import StoredRecord
 from sluice.records import Forget, Interaction, decode_interaction
 
 _OFFSET_BITS: Final = 48
+Keys = NDArray[np.uint64]
 
 
 class Event(NamedTuple):
@@ -36,6 +40,11 @@ class Run(NamedTuple):
 def origin(key: int) -> tuple[int, int]:
     """Return partition number and offset of an event's key."""
     return key >> _OFFSET_BITS, key & ((1 << _OFFSET_BITS) - 1)
+
+
+def origins(keys: Keys) -> tuple[Keys, Keys]:
+    """Return partition numbers and offsets of events' keys."""
+    return keys >> np.uint64(_OFFSET_BITS), keys & np.uint64((1 << _OFFSET_BITS) - 1)
 
 
 def decode(records: Sequence[StoredRecord], duplicates: Duplicates) -> Batch:

@@ -5,23 +5,29 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from sluice.encoder import Rows
 from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.routing import Routing
 from sluice.snapshot.unit import Unit
 from sluice.snapshot.verify import verify
+from sluice_trainer.batch import Keys, origins
 from sluice_trainer.vocabulary import Vocabulary
 
 _LOG = structlog.get_logger()
 
 
 class Contender:
-    """An opened snapshot; ``rows`` maps trainer rows to its own, -1 where it lacks the item."""
+    """An opened snapshot; ``rows`` maps trainer rows to its own, -1 where it lacks the item.
+
+    ``ends`` maps ``topic[partition]`` to the first offset that it did not learn.
+    """
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.rows: Rows = np.empty(0, dtype=np.int32)
+        self.ends = {part: end for part, (_start, end) in unit.manifest.offsets.items()}
 
     def extend(self, items: Vocabulary) -> None:
         """Map the items that joined the vocabulary since last time."""
@@ -29,9 +35,22 @@ class Contender:
             late = self.unit.items.ids.rows_of(items.since(len(self.rows)))
             self.rows = np.concatenate([self.rows, late])
 
+    def unlearned(self, topic: str, keys: Keys) -> NDArray[np.bool_]:
+        """Return which events of ``topic``, given by their keys ``(n,)``, came after all that it learned."""
+        parts, offsets = origins(keys)
+        numbers, places = np.unique(parts, return_inverse=True)
+        ends = [self.ends.get(f"{topic}[{number}]", 0) for number in numbers.tolist()]
+        after: NDArray[np.bool_] = offsets >= np.array(ends, dtype=np.uint64)[places]
+        return after
+
 
 Contest = tuple[Contender | None, Contender | None]
 """Stable and candidate."""
+
+
+def names_of(routing: Routing | None) -> tuple[str | None, str | None]:
+    """Return the snapshots that ``routing`` names: (stable, candidate)."""
+    return (routing.stable, routing.candidate) if routing else (None, None)
 
 
 class Contenders:
@@ -61,7 +80,7 @@ class Contenders:
 
         Raises :class:`StorageUnavailable` if one cannot be read now.
         """
-        names = (routing.stable, routing.candidate) if routing else (None, None)
+        names = names_of(routing)
         self._open = {name: contender for name, contender in self._open.items() if name in names}
         stable, candidate = (self._get(name) for name in names)
         return stable, candidate

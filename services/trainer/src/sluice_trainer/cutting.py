@@ -39,7 +39,7 @@ class Cutter:
     def __init__(self, store: Path, catalog: Catalog, epoch: int, *, fork: bool = False) -> None:
         self._store, self._catalog, self._epoch, self._fork = store, catalog, epoch, fork
         self._pending: tuple[str, Task] | None = None
-        self._began = 0.0
+        self._began, self._stuck = 0.0, False
         self._clear_garbage()
 
     def _clear_garbage(self) -> None:
@@ -75,7 +75,7 @@ class Cutter:
             def work(tell: Tell) -> bytes:
                 return self._write(trainer, provenance, tell if patient and self._fork else None)
 
-            self._began = time.monotonic()
+            self._began, self._stuck = time.monotonic(), False
             self._pending = name, start(work, fork=self._fork)
         trainer.was_cut(name)
         return name
@@ -103,6 +103,11 @@ class Cutter:
         """Whether a snapshot is pending; a checkpoint made now would lose it if this process died."""
         return self._pending is not None
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a snapshot is pending that found no room; it is tried again until there is some."""
+        return self.busy and self._stuck
+
     def settled(self, timeout_s: float = 0.0) -> bool:
         """Enter the pending snapshot once it is written, waiting so long for it; return whether none is left.
 
@@ -114,6 +119,7 @@ class Cutter:
         name, task = self._pending
         ended = task.ended(timeout_s)
         for reason in task.told():
+            self._stuck = True
             _LOG.error("storage unavailable, waiting", reason=reason)
         if not ended:
             return False

@@ -23,6 +23,7 @@ _SAMPLE: Final = 0x5A11  # the sample's own stream of hashes
 _CELLS: Final = 4_000_000  # scores held at once: 16 MB
 Ranks = NDArray[np.int32]
 Places = NDArray[np.intp]
+Counts = NDArray[np.float64]
 Pairs = tuple[Places, Rows]
 """(position, item): what the user of the event at that position had seen before it, each once."""
 
@@ -142,7 +143,7 @@ def _count(positions: Places, holds: NDArray[np.bool_], size: int) -> Ranks:
     return np.bincount(positions[holds], minlength=size).astype(np.int32)
 
 
-def popularity_ranks(counts: Matrix, events: Events) -> Ranks:
+def popularity_ranks(counts: Counts, events: Events) -> Ranks:
     """Return the rank of each event's item by plain popularity; an item never counted is a miss."""
     own = counts[events.items]
     better = len(counts) - np.searchsorted(np.sort(counts), own, side="left").astype(np.int32)

@@ -4,6 +4,7 @@ Copying a table of 1,000,000 x 64 stops the trainer for up to a second (most of 
 fresh memory); a larger view of the same reservation costs nothing, and neither do rows that nobody uses yet.
 """
 
+import contextlib
 import mmap
 import sys
 from math import prod
@@ -34,9 +35,10 @@ class Grown:
         except OSError:  # address space is limited here: rows are copied when there are more
             return np.zeros((0, *self._row), dtype=self._dtype)
         if sys.platform == "linux":
-            # After a fork, a row that changes copies its page: one of 2 MiB for 256 bytes would copy the whole
-            # table within the first plan. Small pages make the fork dearer, and every plan after it cheap.
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
+            # After a fork, a row that changes copies its page. Before Linux 5.8 that is all 2 MiB of a huge one:
+            # the first plan would copy the whole table. With small pages the fork takes 35 ms, not 18 (800 MB).
+            with contextlib.suppress(OSError):  # a kernel without huge pages
+                memory.madvise(mmap.MADV_NOHUGEPAGE)
         rows = _BYTES // (self._dtype.itemsize * prod(self._row))
         return np.frombuffer(memory, dtype=self._dtype, count=rows * prod(self._row)).reshape(-1, *self._row)
 

@@ -21,6 +21,7 @@ from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of, trainer_group
 from sluice_trainer import checkpoint
+from sluice_trainer.checkpoint import Position
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
 from sluice_trainer.dead_letters import DeadLetters
@@ -35,8 +36,9 @@ _EVIDENCE = instruments.counter(metrics.EVIDENCE_ROWS).labels("paired")
 _DELAY = instruments.gauge(metrics.DELAY)
 RETRY_S: Final = 1.0
 HEARTBEAT_S: Final = 2.0
-LAST_CUT_S: Final = 10.0
-"""How long the end waits for a pending snapshot; without it there is no checkpoint, and a replay cuts it."""
+LAST_CUT_S: Final = 4.0
+"""How long the end waits for pending snapshots in all; without them there is no checkpoint, and a replay cuts them."""
+SWEEP_S: Final = 5.0
 
 
 class Loop:
@@ -63,7 +65,8 @@ class Loop:
         self._saver = Saver(trainer, folder, checkpoint_s, fork=fork)
         self._cutter = Cutter(store, catalog, catalog.claim(), fork=fork)
         self._planner = Planner(trainer, log, routing, Contenders(store), warmup_events)
-        self._heard_at = 0.0
+        self._heard_at, self._swept_at = 0.0, 0.0
+        self._oldest: Position | None = None  # of the checkpoints kept, once one was written
         self._last: tuple[Due, Outcome] | None = None  # its evidence and letters are still to be written
         self._cut_due, self._now = False, 0.0
         self._journal = self._recover(folder)
@@ -102,8 +105,13 @@ class Loop:
     def _end(self) -> None:
         """Checkpoint, unless the last plan is not settled: then the journal carries it out again."""
         try:
-            settled = self._settled(LAST_CUT_S) and self._cutter.settled(LAST_CUT_S)
-            if settled and self.trainer.position.sequence:
+            ends_at = time.monotonic() + LAST_CUT_S
+            settled = self._settled(LAST_CUT_S)
+            if (
+                settled
+                and self._cutter.settled(max(0.0, ends_at - time.monotonic()))
+                and self.trainer.position.sequence
+            ):
                 self.save()
         except StorageUnavailable as error:
             _LOG.error(
@@ -119,7 +127,8 @@ class Loop:
 
     def turn(self) -> bool:
         """Do one plan, if there is anything to learn; return whether there was."""
-        if not self._settled(POLL_S):
+        if not self._settled(POLL_S) or not self._saved_in_time():
+            self._heartbeat()
             return False
         due = self._planner.next()
         if due is None:
@@ -179,14 +188,29 @@ class Loop:
         self._evidence.append([row])
         _EVIDENCE.inc()
 
+    def _saved_in_time(self) -> bool:
+        """Return whether plans may go on; a checkpoint that is long overdue comes first.
+
+        A trainer that catches up may have a snapshot pending at every turn: it would never checkpoint. One
+        that waits for room holds nothing up here.
+        """
+        if not self._saver.overdue or self._cutter.stuck:
+            return True
+        free = self._cutter.settled(POLL_S)
+        if free:
+            self._save_when_due()
+        return free
+
     def _save_when_due(self) -> None:
         saved = self._saver.settled()
         if saved is not None:
             self._tidy(saved)
-        if self._saver.due and not self._cutter.busy and not self._cut_due and self.trainer.position.sequence:
+        if self._saver.due and not self._cutter.busy and not self._cut_due:
             self._saver.begin(self._journal, self._dead_letters.ends())
             if (done := self._saver.settled()) is not None:
                 self._tidy(done)
+        if time.monotonic() - self._swept_at >= SWEEP_S:
+            self._sweep()
 
     def save(self) -> None:
         """Checkpoint here and now."""
@@ -197,7 +221,14 @@ class Loop:
         """Let go of what a sound checkpoint makes needless, and note the offsets for lag monitoring."""
         self._journal.drop_before(saved.oldest.sequence)
         self._log.commit(trainer_group(self.trainer.model.key), saved.offsets)
-        self._cutter.sweep(saved.oldest, self._journal.named())
+        self._oldest = saved.oldest
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete what the rollout has released, also while nothing is learned and no checkpoint is due."""
+        self._swept_at = time.monotonic()
+        if self._oldest is not None:
+            self._cutter.sweep(self._oldest, self._journal.named())
 
 
 def _tell_delay(records: Sequence[StoredRecord]) -> None:

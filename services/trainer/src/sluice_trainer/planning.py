@@ -7,15 +7,18 @@ and only one event of ``SAMPLE`` is evaluated, which is what most of the time go
 import time
 from typing import Final, NamedTuple
 
+import structlog
+
 from sluice.errors import StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of
 from sluice_trainer.batch import interactions_in
-from sluice_trainer.contenders import Contenders, Contest
+from sluice_trainer.contenders import Contenders, Contest, names_of
 from sluice_trainer.journal import Plan
 from sluice_trainer.trainer import Trainer, rules_of
 
+_LOG = structlog.get_logger()
 BATCH: Final = 256
 CATCH_UP: Final = 8_192
 SAMPLE: Final = 10
@@ -95,7 +98,11 @@ class Planner:
         """Return a journaled plan with its records; raises :class:`StorageUnavailable` if they are gone."""
         starts = {Partition(self._topic, part): start for part, (start, _) in plan.ranges.items()}
         ends = {Partition(self._topic, part): end for part, (_, end) in plan.ranges.items()}
-        return Due(plan, self._read_until(starts, ends), self._contenders.of(plan.routing))
+        contest = self._contenders.of(plan.routing)
+        for name, contender in zip(names_of(plan.routing), contest, strict=True):
+            if name and contender is None:
+                _LOG.error("replay differs, a snapshot is gone", plan=plan.sequence, snapshot=name)
+        return Due(plan, self._read_until(starts, ends), contest)
 
     def _read_until(self, starts: dict[Partition, int], ends: dict[Partition, int]) -> list[StoredRecord]:
         """Return all records from ``starts`` to just before ``ends``, by partition and offset."""

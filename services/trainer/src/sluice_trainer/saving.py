@@ -42,16 +42,26 @@ class Saver:
         self._trainer, self._folder, self._fork = trainer, folder, fork
         self._interval_s, self._due_at = interval_s, time.monotonic() + interval_s
         self._began = 0.0
-        self._pending: tuple[dict[Partition, int], Task] | None = None
+        self._sound = 0  # the plan sequence of the newest checkpoint written
+        self._pending: tuple[dict[Partition, int], Task, int] | None = None
 
     @property
     def due(self) -> bool:
-        """Whether a checkpoint is to be begun now."""
-        return self._pending is None and time.monotonic() >= self._due_at
+        """Whether a checkpoint is to be begun now; none is while nothing was learned since the last one."""
+        return self._due_since(0.0)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether one has been due for a further interval."""
+        return self._due_since(self._interval_s)
+
+    def _due_since(self, seconds: float) -> bool:
+        moved = self._trainer.position.sequence != self._sound
+        return moved and self._pending is None and time.monotonic() >= self._due_at + seconds
 
     def hurry(self) -> None:
         """Let the next checkpoint be due at once: a training would be lost otherwise."""
-        self._due_at = 0.0
+        self._due_at = min(self._due_at, time.monotonic())
 
     def begin(self, journal: Journal, letters: dict[int, int]) -> None:
         """Begin a checkpoint of what the trainer is now; ``letters`` is how far the dead letters reach.
@@ -66,7 +76,7 @@ class Saver:
             return msgspec.json.encode(checkpoint.write(folder, _of(trainer, letters)))
 
         journal.rotate(trainer.position.sequence)
-        self._pending = offsets_of(trainer), start(work, fork=self._fork)
+        self._pending = offsets_of(trainer), start(work, fork=self._fork), trainer.position.sequence
         _PAUSE.observe(time.monotonic() - self._began)
 
     def settled(self, timeout_s: float = 0.0) -> Saved | None:
@@ -76,7 +86,7 @@ class Saver:
         """
         if self._pending is None or not self._pending[1].ended(timeout_s):
             return None
-        (offsets, task), self._pending = self._pending, None
+        (offsets, task, sequence), self._pending = self._pending, None
         ended = time.monotonic()
         took_s = ended - self._began
         self._due_at = max(self._began + self._interval_s, ended + SHARE * took_s)
@@ -87,6 +97,7 @@ class Saver:
                 "checkpoint failed, it will be tried again", reason=str(error), took_ms=round(1000 * took_s)
             )
             return None
+        self._sound = sequence
         _SECONDS.observe(took_s)
         _LOG.debug("checkpoint written", took_ms=round(1000 * took_s))
         return Saved(offsets, oldest)
@@ -103,7 +114,8 @@ class Saver:
         """Write a checkpoint here and now; raises :class:`StorageUnavailable`."""
         with _SECONDS.time(), _PAUSE.time():
             oldest = checkpoint.write(self._folder, _of(self._trainer, letters))
-        journal.rotate(self._trainer.position.sequence)
+        self._sound = self._trainer.position.sequence
+        journal.rotate(self._sound)
         return Saved(offsets_of(self._trainer), oldest)
 
 

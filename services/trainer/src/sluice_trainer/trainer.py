@@ -11,17 +11,18 @@ import msgspec
 import numpy as np
 
 from sluice.duplicates import Duplicates
-from sluice.encoder import Matrix, event_weight
+from sluice.encoder import event_weight
 from sluice.events import StoredRecord
 from sluice.evidence import EvidenceRow
 from sluice.model import GateSource, ModelSpec, RecommenderModel, seconds, spec_hash
 from sluice.records import Forget, Interaction
 from sluice.snapshot.content import UnitContent
+from sluice.topics import topics_of
 from sluice_trainer import evaluation, refusing
 from sluice_trainer.batch import Batch, Event, Run, decode, runs, without_forgotten
 from sluice_trainer.checkpoint import Checkpoint, Position, owned, prefixed
 from sluice_trainer.contenders import Contest
-from sluice_trainer.evaluation import Events, Places, Window
+from sluice_trainer.evaluation import Counts, Events, Places, Window
 from sluice_trainer.histories import RecentItems, SeenItems
 from sluice_trainer.journal import Plan, Rules
 from sluice_trainer.learners import registry
@@ -58,8 +59,9 @@ class Trainer:
         self.position = Position(spec_hash=spec_hash(spec))
         self.users, self.items = Vocabulary(), Vocabulary()
         self.recent, self.seen, self.window = RecentItems(), SeenItems(), Window()
-        self.counts: Matrix = np.zeros(0, dtype=np.float32)
+        self.counts: Counts = np.zeros(0, dtype=np.float64)
         self.duplicates = Duplicates()
+        self._topic = topics_of(spec.source.name).interactions
         self.event_weights = {kind: float(weight) for kind, weight in spec.source.event_weights.items()}
 
     def apply(self, plan: Plan, records: Sequence[StoredRecord], contest: Contest) -> Outcome:
@@ -126,12 +128,18 @@ class Trainer:
         return Interactions(users, items, weights, *self.recent.push(users, items, weights), keys)
 
     def _asked(self, plan: Plan, batch: Interactions, contest: Contest) -> Places:
-        """Return which events may be evaluated: of a known user, in the sample, of an item stable knows."""
+        """Return which events may be evaluated.
+
+        They are of a known user, in the sample, of an item stable knows, and neither contender learned them.
+        """
         stable, _ = contest
         if stable is None:
             return np.empty(0, dtype=np.intp)
         stable.extend(self.items)
         known = (batch.recent[:, 0] >= 0) & (stable.rows[batch.items] >= 0)
+        for contender in contest:
+            if contender is not None:
+                known &= contender.unlearned(self._topic, batch.keys)
         return np.flatnonzero(known & evaluation.sampled(batch.keys, plan.rules.of))
 
     def _evaluate(
@@ -159,14 +167,14 @@ class Trainer:
             )
             outcome.evidence.append(row)
 
-    def _counts_of_all(self) -> Matrix:
+    def _counts_of_all(self) -> Counts:
         missing = len(self.items) - len(self.counts)
         if missing > 0:
-            self.counts = np.concatenate([self.counts, np.zeros(missing, dtype=np.float32)])
+            self.counts = np.concatenate([self.counts, np.zeros(missing, dtype=np.float64)])
         return self.counts
 
     def _count(self, batch: Interactions) -> None:
-        np.add.at(self._counts_of_all(), batch.items, np.float32(1))
+        np.add.at(self._counts_of_all(), batch.items, 1.0)
 
     def _forget(self, forget: Forget) -> None:
         row = self.users.forget(forget.user_id)
@@ -224,7 +232,7 @@ class Trainer:
         """Become the trainer that wrote ``checkpoint``."""
         self.position = checkpoint.position
         self.users, self.items = Vocabulary(checkpoint.users), Vocabulary(checkpoint.items)
-        self.counts = checkpoint.arrays["popular.counts"]
+        self.counts = checkpoint.arrays["popular.counts"].astype(np.float64)
         self.duplicates.restore(owned("duplicates", checkpoint.arrays))
         self.learner.restore(owned("learner", checkpoint.arrays))
         self.recent.restore(owned("recent", checkpoint.arrays))

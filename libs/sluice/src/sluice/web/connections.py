@@ -21,14 +21,21 @@ class Connection:
     """A socket that never blocks. Whoever took it from the worker's table is the only one to touch it."""
 
     __slots__ = (
-        "_last", "_out", "deadline", "descriptor", "gathering", "peer", "phase", "server", "since", "sock",
+        "_last", "_out", "counted", "deadline", "descriptor", "gathering", "peer", "phase", "server", "since",
+        "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Any, server: Any, cfg: Config, now: float) -> None:
         self.sock, self.descriptor, self.peer, self.server = sock, sock.fileno(), peer, server
         self.gathering = Gathering(cfg, peer)
         self._out, self._last = b"", False
+        self.counted = 0
         self.begin(ARRIVING, now)
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes it keeps in memory; ``counted`` of them its worker knows of."""
+        return self.gathering.held + len(self._out)
 
     @property
     def wants_to_send(self) -> bool:
@@ -64,6 +71,8 @@ class Connection:
     def send(self, data: bytes, last: bool = False) -> None:
         """Send as much as the client takes; :meth:`send_rest` goes on. Raises OSError."""
         self._out, self._last = self._out + data, self._last or last
+        if self._last:
+            self.gathering.clear()
         self.send_rest()
 
     def send_rest(self) -> None:

@@ -26,6 +26,8 @@ class Healthz:
         """200."""
         send(resp, {"status": "ok"})
 
+    on_head = on_get
+
 
 class Readyz:
     """Whether requests may come: 200, or 503 with the reason why not."""
@@ -40,6 +42,8 @@ class Readyz:
             raise problem(503, "not-ready", reason)
         send(resp, {"status": "ready"})
 
+    on_head = on_get
+
 
 class Metrics:
     """Prometheus exposition of all workers of this service."""
@@ -52,6 +56,8 @@ class Metrics:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         resp.data = prometheus_client.generate_latest(registry)
         resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
+
+    on_head = on_get
 
 
 PROBES: Final = ("/healthz", "/readyz", "/metrics")

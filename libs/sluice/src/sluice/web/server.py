@@ -35,7 +35,7 @@ class ServerSettings(Settings, frozen=True, kw_only=True):
     listen_host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     listen_port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8080
     workers: Annotated[int, Meta(ge=1, le=64, description="Worker processes.")] = 1
-    threads: Annotated[int, Meta(ge=1, le=256, description="Threads of a worker.")] = 4
+    threads: Annotated[int, Meta(ge=1, le=256, description="Threads of a worker.")] = 2
     connections: Annotated[
         int,
         Meta(
@@ -82,10 +82,11 @@ def serve(settings: ServerSettings, listener: socket.socket, build: Callable[[],
     _log.info("listening", host=host, port=port, workers=settings.workers, threads=settings.threads)
     _allow_descriptors(settings.connections)
     metrics_folder = _metrics_folder() if settings.workers > 1 else None
+    master = os.getpid()
     try:
         _Application(settings, listener.fileno(), build).run()
     finally:
-        if metrics_folder is not None:
+        if metrics_folder is not None and os.getpid() == master:  # workers leave through here as well
             shutil.rmtree(metrics_folder, ignore_errors=True)
 
 
@@ -119,6 +120,8 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "worker_class": "sluice.web.worker.GatheringWorker" if hasattr(select, "epoll") else "gthread",
             "worker_connections": self._settings.connections,
             "limit_request_line": MAX_LINE_BYTES,
+            "forwarder_headers": "",  # else a proxy's SCRIPT_NAME moves the paths
+            "secure_scheme_headers": {},
             "control_socket_disable": True,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": GRACEFUL_S,

@@ -21,20 +21,20 @@ from gunicorn.http.message import Request
 from gunicorn.workers.base import Worker
 
 from sluice.web.answering import answer
-from sluice.web.connections import ARRIVING, IDLE, Connection, refusal
+from sluice.web.connections import ARRIVING, IDLE, LEAVING, Connection, refusal
 from sluice.web.gather import Refused
+from sluice.web.held import Held, longest_first
 
 TICK_S: Final = 0.25
 ACCEPTS: Final = 64
 LAST_REQUEST_S: Final = 2.0
 """So long after SIGTERM an idle connection may still bring a request; its answer says that it is the last."""
 LARGE_BYTES: Final = 64 << 10
-HELD_BYTES: Final = 64 << 20
-"""What all unfinished requests above ``LARGE_BYTES`` may hold together in one process."""
+"""An unfinished request above this is refused itself when there is no room; for a smaller one, another is."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LATE: Final = refusal(Refused(408, "too-slow", "the request did not arrive within 10 s; send it faster"))
 _CUT_SHORT: Final = refusal(Refused(400, "bad-request", "the request ends too early; send all of it"))
-_FULL: Final = Refused(503, "busy", "too many large requests are on their way here; try again")
+_FULL: Final = (503, "busy", "too much of too many requests is on its way here; try again")
 _FAILED: Final = refusal(
     Refused(500, "unexpected", "an unexpected error was logged; report it with the time")
 )
@@ -50,6 +50,7 @@ class GatheringWorker(Worker):  # type: ignore[misc]
         self._epoll = select.epoll()
         self._waiting: dict[int, Connection] = {}
         self._open: set[Connection] = set()
+        self._held = Held()
         self._ended, self._end = os.pipe()
         self._epoll.register(self._ended, select.EPOLLIN)
         super().init_process()
@@ -158,6 +159,7 @@ class GatheringWorker(Worker):  # type: ignore[misc]
             elif not self._advance(connection):
                 self._close(connection)
                 return
+            self._held.count(connection)
             self._wait(connection)
         except OSError:  # the client is gone
             self._close(connection)
@@ -178,7 +180,8 @@ class GatheringWorker(Worker):  # type: ignore[misc]
             while connection.may_ask and (request := connection.gathering.whole()) is not None:
                 connection.send(*self._answer(connection, request))
                 answered = True
-            self._check_held(connection)
+            if self._held.count(connection):
+                self._make_room(connection)
             if connection.gathering.expects_continue():
                 connection.send(_CONTINUE)
         except Refused as refused:
@@ -186,12 +189,25 @@ class GatheringWorker(Worker):  # type: ignore[misc]
         connection.settle(time.monotonic(), answered=answered)
         return True
 
-    def _check_held(self, connection: Connection) -> None:
-        """Bound what unfinished large requests hold together."""
-        if connection.gathering.held <= LARGE_BYTES:
+    def _make_room(self, growing: Connection) -> None:
+        """Close who does not take an answer, then refuse ``growing`` (by :class:`Refused`) or who is slower."""
+        waiting = list(self._waiting.values())
+        self._end_some(longest_first(waiting, LEAVING))
+        if not self._held.too_much:
             return
-        if sum(each.gathering.held for each in list(self._open)) > HELD_BYTES:
-            raise _FULL
+        if growing.may_ask and growing.held > LARGE_BYTES:
+            raise Refused(*_FULL)
+        self._end_some(longest_first(waiting, ARRIVING))
+
+    def _end_some(self, connections: list[Connection]) -> None:
+        for connection in connections:
+            if self._held.enough_room:
+                return
+            taken = self._waiting.pop(connection.descriptor, None)
+            if taken is not None and taken.phase is ARRIVING:
+                self._turn(taken, refusal(Refused(*_FULL)))
+            elif taken is not None:
+                self._close(taken)
 
     def _answer(self, connection: Connection, request: Request) -> tuple[bytes, bool]:
         """Return the app's answer, and whether it is the connection's last."""
@@ -209,6 +225,7 @@ class GatheringWorker(Worker):  # type: ignore[misc]
 
     def _close(self, connection: Connection) -> None:
         self._open.discard(connection)
+        self._held.forget(connection)
         connection.sock.close()
 
 

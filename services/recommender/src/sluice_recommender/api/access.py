@@ -7,7 +7,7 @@ import falcon
 import structlog
 
 from sluice.web.problems import problem
-from sluice_recommender.api.keys import ADMIN, SCHEME, Keys, Policy, Refused, Scope, judge
+from sluice_recommender.api.keys import ADMIN, SCHEME, Denied, Keys, Policy, Scope, judge
 
 _CHALLENGE: Final = f'{SCHEME} realm="sluice"'
 
@@ -33,7 +33,7 @@ class Access:
     def require(self, req: falcon.Request, scope: Scope) -> None:
         """Raise unless the request may do what ``scope`` stands for."""
         found = judge(self._policy, self._keys(), req.get_header("Authorization"), scope)
-        if isinstance(found, Refused):
+        if isinstance(found, Denied):
             headers = {"WWW-Authenticate": _CHALLENGE} if found.status == 401 else None
             raise problem(found.status, found.reason, found.detail, headers)
         if found is not None:

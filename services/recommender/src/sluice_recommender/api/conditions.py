@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from sluice.errors import InvalidRecord
-from sluice_recommender.api.keys import Refused
+from sluice_recommender.api.keys import Denied
 
 CONDITION: Final = r'^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$'
 """What ``If-Match`` and ``If-None-Match`` may be: a star or a list of ETags."""
@@ -29,21 +29,21 @@ def tag(representation: bytes) -> str:
 def unchanged(if_none_match: str | None, current: str) -> bool:
     """Return whether a reader already has the representation ``current`` tags (weak comparison).
 
-    Raises :class:`InvalidRecord` for a header that is no condition; so does :func:`refusal`.
+    Raises :class:`InvalidRecord` for a header that is no condition; so does :func:`failed_condition`.
     """
     _check("If-None-Match", if_none_match)
     return if_none_match is not None and _holds(if_none_match, current, weak=True)
 
 
-def refusal(if_match: str | None, if_none_match: str | None, current: str | None) -> Refused | None:
+def failed_condition(if_match: str | None, if_none_match: str | None, current: str | None) -> Denied | None:
     """Return why a write may not be done; ``current`` is None if there is nothing yet (strong comparison)."""
     _check("If-Match", if_match)
     _check("If-None-Match", if_none_match)
     if if_match is not None and not _holds(if_match, current):
         found = "it does not exist" if current is None else f"it is now {current}"
-        return Refused(412, "changed", f"If-Match does not hold, {found}; GET it and decide again")
+        return Denied(412, "changed", f"If-Match does not hold, {found}; GET it and decide again")
     if if_none_match is not None and _holds(if_none_match, current, weak=True):
-        return Refused(
+        return Denied(
             412, "changed", f"If-None-Match does not hold, it is {current}; GET it and decide again"
         )
     return None

@@ -62,9 +62,9 @@ class ItemResource:
             return
         found = self._read(item_id)
         current = None if found is None else conditions.tag(conditions.content(found))
-        refused = conditions.refusal(if_match, if_none_match, current)
-        if refused is not None:
-            raise problem(refused.status, refused.reason, refused.detail)
+        failed = conditions.failed_condition(if_match, if_none_match, current)
+        if failed is not None:
+            raise problem(failed.status, failed.reason, failed.detail)
 
 
 class ItemsResource:

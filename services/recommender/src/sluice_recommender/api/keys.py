@@ -86,7 +86,7 @@ def _convert(document: object, kind: Any, root: str) -> Any:
         raise InvalidKeys(sentence(error, kind, root)) from error
 
 
-class Refused(NamedTuple):
+class Denied(NamedTuple):
     """Why a request is not let through: the status and a sentence."""
 
     status: int
@@ -105,7 +105,7 @@ class Policy(NamedTuple):
         return self.local if scope == ADMIN else scope not in self.required
 
 
-def judge(policy: Policy, keys: Keys, authorization: str | None, scope: Scope) -> Key | Refused | None:
+def judge(policy: Policy, keys: Keys, authorization: str | None, scope: Scope) -> Key | Denied | None:
     """Return the key by which a request may do what ``scope`` stands for, None if that needs none, or why it may not.
 
     ``authorization`` is the header of that name.
@@ -113,21 +113,21 @@ def judge(policy: Policy, keys: Keys, authorization: str | None, scope: Scope) -
     if policy.open(scope):
         return None
     if scope == ADMIN and not keys.any_with(ADMIN):
-        return Refused(
+        return Denied(
             403,
             "no-admin-key",
             "this needs a key with scope admin, and none exists; make one: sluice keys create",
         )
     scheme, _, secret = (authorization or "").partition(" ")
     if scheme.lower() != SCHEME.lower() or not secret.strip():
-        return Refused(
+        return Denied(
             401, "key-missing", f"this needs a key with scope {scope}; send Authorization: Bearer <key>"
         )
     key = keys.find(secret.strip())
     if key is None:
-        return Refused(
+        return Denied(
             401, "key-unknown", "the key is unknown or was revoked; send one that sluice keys list names"
         )
     if scope not in key.scopes:
-        return Refused(403, "scope-missing", f"the key {key.name} lacks scope {scope}; use one that has it")
+        return Denied(403, "scope-missing", f"the key {key.name} lacks scope {scope}; use one that has it")
     return key

@@ -58,12 +58,16 @@ class KeysFile:
         mark = self._mark()
         if mark == self._seen:
             return
-        self._seen = mark
         try:
             self._keys = read(path)
-        except (InvalidKeys, OSError) as error:
+        except OSError as error:
+            _log.error("keys cannot be read, the last ones stay until they can", reason=str(error))
+            return
+        except InvalidKeys as error:
+            self._seen = mark
             _log.error("keys cannot be read, the last ones stay", reason=str(error))
             return
+        self._seen = mark
         _log.info("keys read", names=[key.name for key in self._keys.all])
 
     def _mark(self) -> tuple[int, int, int] | None:
@@ -79,10 +83,13 @@ class KeysFile:
 def changing(path: Path) -> Iterator[list[keys.Key]]:
     """Give the keys of a file to be changed in place; written when the block ends without an error.
 
-    One process at a time changes the files of a folder.
+    One process at a time changes the files of a folder. Raises :class:`InvalidKeys` if there is no such folder,
+    or as :func:`read` does.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidKeys(f"{path.parent} is no folder; make it first, or name another file") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         held = list(read(path).all)

@@ -1,7 +1,8 @@
 """Asks Faiss pods, the least busy one first, the next one where one cannot answer, all within one deadline.
 
-A pod that fails rests: nobody asks it, then one request tries it again. The rest doubles with every failure in a
-row, so a pod that hangs costs one request 0.75 s now and then, and all others nothing.
+A pod that fails rests: nobody asks it, then one request tries it again. The rest doubles with every failure of
+such a try in a row, so a pod that hangs costs one request 0.75 s now and then, and all others nothing. Requests
+that were under way when it failed say nothing new and lengthen no rest.
 """
 
 import itertools
@@ -22,14 +23,25 @@ ANSWER_S: Final = 0.75
 ATTEMPTS: Final = 3
 FIRST_REST_S: Final = 0.1
 LAST_REST_S: Final = 8.0
+CANARY_LAST_REST_S: Final = 1.0
+"""Canary pods are tried at least so often: a dead candidate collects failures, and one that works again is asked."""
+
+NO_USERS: Final = "urn:sluice:no-users"
+"""The problem of a pod whose unit has no part of users."""
+UNKNOWN: Final = frozenset({"urn:sluice:unknown-item", "urn:sluice:unknown-user", NO_USERS})
+"""The problems by which a pod says that its snapshot lacks what others should be like."""
 
 
 class SearchFailed(SluiceError):
     """No pod could answer."""
 
 
+class Resting(SearchFailed):
+    """No pod was asked: all rest after failures."""
+
+
 class UnknownItem(SluiceError):
-    """The snapshot lacks the item that others should be similar to."""
+    """The snapshot lacks the item or user that others should be similar to; says which of :data:`UNKNOWN`."""
 
 
 class _Scored(msgspec.Struct):
@@ -41,30 +53,41 @@ class _Reply(msgspec.Struct):
     items: list[_Scored]
 
 
+class _Problem(msgspec.Struct):
+    type: str = ""
+
+
 _REPLY: Final = msgspec.json.Decoder(_Reply)
+_PROBLEM: Final = msgspec.json.Decoder(_Problem)
 
 
 class _Pod:
-    """A pod, how many requests it is answering, and how long it rests."""
+    """A pod, how many requests it is answering, and how long it rests, ``last_rest_s`` at most."""
 
-    def __init__(self, url: str, wire: Wire) -> None:
-        self.url, self.wire = url, wire
+    def __init__(self, url: str, wire: Wire, last_rest_s: float) -> None:
+        self.url, self.wire, self._last_rest_s = url, wire, last_rest_s
         self.busy = self.failures = 0
         self.rests_until = 0.0
 
-    def rest(self, now: float) -> None:
-        """Ask it no more for a while."""
-        self.rests_until = now + min(FIRST_REST_S * 2.0**self.failures, LAST_REST_S)
+    def rest(self, began: float, now: float) -> None:
+        """Ask it no more for a while, as a request asked at ``began`` has failed."""
+        if began < self.rests_until:
+            return  # it was under way when another one failed
+        self.rests_until = now + min(FIRST_REST_S * 2.0**self.failures, self._last_rest_s)
         self.failures = min(self.failures + 1, 10)
 
 
 class Pods:
-    """The pods of one Deployment. ``connections`` is how many each keeps open."""
+    """The pods of one Deployment. ``connections`` is how many each keeps open, ``last_rest_s`` the longest rest."""
 
     def __init__(
-        self, urls: Sequence[str], connections: int, clock: Callable[[], float] = time.monotonic
+        self,
+        urls: Sequence[str],
+        connections: int,
+        clock: Callable[[], float] = time.monotonic,
+        last_rest_s: float = LAST_REST_S,
     ) -> None:
-        self._pods = [_Pod(url, Wire(url, connections, clock)) for url in urls]
+        self._pods = [_Pod(url, Wire(url, connections, clock), last_rest_s) for url in urls]
         self._turn = itertools.count()
         self._clock = clock
         self._lock = threading.Lock()
@@ -72,10 +95,11 @@ class Pods:
     def search(self, body: bytes) -> list[tuple[str, float]]:
         """Return the items found, best first, within 1.5 s and three attempts.
 
-        Raises :class:`UnknownItem`, or :class:`SearchFailed` when every pod failed, rests or lacks the snapshot.
+        Raises :class:`UnknownItem`, :class:`Resting` when every pod rests, or another :class:`SearchFailed` when
+        those asked failed or lack the snapshot.
         """
         deadline = self._clock() + TOTAL_S
-        reason = "no pod is configured" if not self._pods else "every pod rests after failures"
+        reason = "no pod is configured"
         start, asked = next(self._turn), set[str]()
         while len(asked) < ATTEMPTS and (pod := self._next(start, asked)) is not None:
             asked.add(pod.url)
@@ -86,9 +110,11 @@ class Pods:
                 continue
             if reply.status == 200:
                 return _items(reply.body)
-            if reply.status == 404:
-                raise UnknownItem(reply.body.decode(errors="replace")[:200])
+            if reply.status == 404 and (kind := _problem(reply.body)) in UNKNOWN:
+                raise UnknownItem(kind)
             reason = f"{pod.url} answered {reply.status}"
+        if self._pods and not asked:
+            raise Resting("every pod rests after failures")
         raise SearchFailed(reason)
 
     def close(self) -> None:
@@ -111,18 +137,25 @@ class Pods:
             return chosen
 
     def _ask(self, pod: _Pod, body: bytes, deadline: float) -> Reply:
-        failed = True
+        failed, began = True, self._clock()
         try:
-            reply = pod.wire.search(body, min(deadline, self._clock() + ANSWER_S))
+            reply = pod.wire.search(body, min(deadline, began + ANSWER_S))
             failed = reply.status == 503  # too busy to answer
             return reply
         finally:
             with self._lock:
                 pod.busy -= 1
                 if failed:
-                    pod.rest(self._clock())
+                    pod.rest(began, self._clock())
                 else:
                     pod.failures = 0
+
+
+def _problem(data: bytes) -> str:
+    try:
+        return _PROBLEM.decode(data).type
+    except msgspec.MsgspecError:  # a proxy's page, say
+        return ""
 
 
 def _items(data: bytes) -> list[tuple[str, float]]:

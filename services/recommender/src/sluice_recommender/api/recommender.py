@@ -6,7 +6,7 @@ empty if there is not even that.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sluice import instruments, metrics
 from sluice.errors import SluiceError, StorageUnavailable
@@ -27,7 +27,7 @@ from sluice_recommender.api.asking import (
     subject_of,
 )
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import Pods, UnknownItem
+from sluice_recommender.api.pods import NO_USERS, Pods, UnknownItem
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.serving import Served, Serving, Warnings
 from sluice_recommender.api.shelf import Metadata, Popular
@@ -35,9 +35,6 @@ from sluice_recommender.api.tally import Tally
 
 _ANSWERS = instruments.counter(metrics.ANSWERS)
 _FALLBACKS = instruments.counter(metrics.FALLBACKS)
-
-NO_USERS: Final = "urn:sluice:no-users"
-"""The problem of a pod whose unit has no part of users."""
 
 
 class UnknownUser(SluiceError):

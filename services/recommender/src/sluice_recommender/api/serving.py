@@ -1,20 +1,29 @@
-"""Asks the snapshot that a rollout deals to somebody; stable answers where the candidate fails."""
+"""Asks the snapshot that a rollout deals to somebody; stable answers where the candidate fails.
+
+Evidence counts the requests that were asked of the snapshot they were dealt, failed ones as errors. While all its
+pods rest after a failure nothing is asked of them, so nothing is counted: one failure is one error, however many
+requests come meanwhile, and the share of errors stays that of the requests asked. Canary pods are tried again
+after :data:`~sluice_recommender.api.pods.CANARY_LAST_REST_S` at the latest, so that a dead candidate collects an
+error every second (every two, if it hangs) from each worker with users for it: 200 within minutes, all failed.
+"""
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
 
 from sluice import instruments, metrics
 from sluice_recommender.api.asking import Ranked
-from sluice_recommender.api.pods import Pods, SearchFailed
+from sluice_recommender.api.pods import Pods, Resting, SearchFailed, UnknownItem
 from sluice_recommender.api.routes import Deal, RoutingTable
 from sluice_recommender.api.tally import Tally
 
 _log = structlog.get_logger()
 _CANARY_ERRORS = instruments.counter(metrics.CANARY_ERRORS)
 _FALLBACKS = instruments.counter(metrics.FALLBACKS)
+NAMING: Final = frozenset({"similar_to", "similar_to_user"})
+"""The fields of a search that name what others should be like."""
 
 
 class Served(NamedTuple):
@@ -58,23 +67,34 @@ class Serving:
         if deal is None:
             _FALLBACKS.labels(self._model, "no-snapshot").inc()
             return Served()
-        served = self._ask(deal.track, deal.snapshot, body)
+        served, asked = self._ask(deal.track, deal.snapshot, body)
         if served.snapshot is None and deal.track == "candidate":
-            _CANARY_ERRORS.labels(self._model).inc()
+            if asked:
+                _CANARY_ERRORS.labels(self._model).inc()
             if deal.stable is not None:
-                served = self._ask("stable", deal.stable, body)
+                served, _ = self._ask("stable", deal.stable, body)
         if served.snapshot is None:
             _FALLBACKS.labels(self._model, "no-pod").inc()
-        self._count(deal, error=served.snapshot != deal.snapshot, started=started)
+        if asked:
+            self._count(deal, error=served.snapshot != deal.snapshot, started=started)
         return served
 
-    def _ask(self, track: str, snapshot: str, body: dict[str, Any]) -> Served:
+    def _ask(self, track: str, snapshot: str, body: dict[str, Any]) -> tuple[Served, bool]:
+        """Return what a snapshot found, and whether any pod was asked."""
         try:
-            found = self._pods[track].search(msgspec.json.encode({"snapshot": snapshot, **body}))
+            found = self._search(track, {"snapshot": snapshot, **body})
         except SearchFailed as error:
             self._warn("search failed", error, snapshot=snapshot, track=track)
-            return Served()
-        return Served(found, snapshot, track)
+            return Served(), not isinstance(error, Resting)
+        return Served(found, snapshot, track), True
+
+    def _search(self, track: str, body: dict[str, Any]) -> Ranked:
+        try:
+            return self._pods[track].search(msgspec.json.encode(body))
+        except UnknownItem as error:
+            if body.keys() & NAMING:
+                raise
+            raise SearchFailed(f"a pod answered {error} to a query that names none") from error
 
     def _count(self, deal: Deal, *, error: bool, started: float) -> None:
         milliseconds = (time.perf_counter() - started) * 1e3

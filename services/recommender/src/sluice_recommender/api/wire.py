@@ -4,8 +4,8 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -13,8 +13,14 @@ import httptools
 from sluice.web.request_ids import passed_on
 
 CONNECT_TIMEOUT_S: Final = 0.25
+"""The longest a connection takes, over all addresses of the pod."""
+RESOLVED_S: Final = 5.0
+"""How long addresses are taken for right; looking them up again knows no deadline."""
 MAX_ANSWER_BYTES: Final = 4 << 20
 _READ_BYTES: Final = 64 << 10
+
+
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 class WireFailed(OSError):
@@ -46,13 +52,14 @@ class Wire:
         ).encode()
         self._idle: deque[socket.socket] = deque()
         self._kept, self._clock = kept, clock
+        self._resolved: tuple[float, Sequence[_Address]] | None = None
 
     def search(self, body: bytes, deadline: float) -> Reply:
         """Post a search. Raises :class:`TimeoutError` at ``deadline``, or another :class:`OSError`."""
         message = b"%b%d\r\n%b\r\n%b" % (self._head, len(body), passed_on(), body)
-        while self._idle:
+        while (open_one := self._take()) is not None:
             try:
-                return self._exchange(self._idle.pop(), message, deadline)
+                return self._exchange(open_one, message, deadline)
             except (ConnectionError, WireFailed) as error:
                 if isinstance(error, WireFailed) and not error.nothing_came:
                     raise
@@ -61,18 +68,46 @@ class Wire:
 
     def close(self) -> None:
         """Close what is kept."""
-        while self._idle:
-            self._idle.pop().close()
+        while (open_one := self._take()) is not None:
+            open_one.close()
+
+    def _take(self) -> socket.socket | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # asked first, another thread could be quicker
+            return None
 
     def _connect(self, deadline: float) -> socket.socket:
-        timeout = min(CONNECT_TIMEOUT_S, self._left(deadline))
-        connection = socket.create_connection(self._address, timeout)
+        """Try the addresses one after the other, each with its share of the time that is left."""
+        until = min(deadline, self._clock() + CONNECT_TIMEOUT_S)
+        addresses = self._addresses()
+        failure = OSError(f"{self._host} has no address")
+        for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            try:
+                return self._connect_to(address, self._left(until) / untried)
+            except OSError as error:
+                failure = error
+        self._resolved = None  # the pod may have moved
+        raise failure
+
+    def _connect_to(self, address: _Address, timeout_s: float) -> socket.socket:
+        family, kind, protocol, _, where = address
+        connection = socket.socket(family, kind, protocol)
         try:
+            connection.settimeout(timeout_s)
+            connection.connect(where)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return self._tls.wrap_socket(connection, server_hostname=self._host) if self._tls else connection
         except OSError:
             connection.close()
             raise
+
+    def _addresses(self) -> Sequence[_Address]:
+        known, now = self._resolved, self._clock()
+        if known is None or now >= known[0] + RESOLVED_S:
+            known = now, socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+            self._resolved = known
+        return known[1]
 
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()

@@ -21,7 +21,7 @@ from sluice_recommender.api.app import Data, create_app
 from sluice_recommender.api.keys_file import KeysFile
 from sluice_recommender.api.models import Models
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import Pods
+from sluice_recommender.api.pods import CANARY_LAST_REST_S, Pods
 from sluice_recommender.api.readiness import Readiness
 from sluice_recommender.api.recommender import Recommender, Source
 from sluice_recommender.api.routes import RoutingTable
@@ -110,6 +110,6 @@ class ApiWorker:
             routes,
             tally,
             Pods(stable, threads),
-            Pods(canary, threads),
+            Pods(canary, threads, last_rest_s=CANARY_LAST_REST_S),
             exclude_seen=model.spec.serving.exclude_seen,
         )

@@ -113,14 +113,14 @@ class Batch:
             self.items[_key(record)] = None
         else:
             item = decode_item(record.value)
+            _check_key(record, item.item_id, "item_id")
             self.items[item.item_id] = item
 
     def _user(self, record: StoredRecord) -> None:
         user_id, user = _key(record), None
         if record.value is not None:
             user = decode_user(record.value)
-            if user.user_id != user_id:
-                raise InvalidRecord("bad-key", "key must be the user_id; the topic is compacted by it")
+            _check_key(record, user.user_id, "user_id")
         self.users[user_id] = Described(record.offset, user)
 
 
@@ -147,6 +147,11 @@ def _payload(record: StoredRecord) -> bytes:
     if record.value is None:
         raise InvalidRecord("empty", "the record has no value; send a JSON object")
     return record.value
+
+
+def _check_key(record: StoredRecord, named: str, field: str) -> None:
+    if record.key != named.encode():
+        raise InvalidRecord("bad-key", f"key must be the {field}; the topic is compacted by it")
 
 
 def _key(record: StoredRecord) -> str:

@@ -7,9 +7,9 @@ import structlog
 
 from sluice import instruments, metrics
 from sluice.errors import StorageUnavailable
-from sluice.evidence import EvidenceRow, EvidenceStore
+from sluice.evidence import EvidenceRow, EvidenceStore, Hits
 from sluice.routing import Routing, RoutingStore
-from sluice_recommender.profiles.attribution import contest_of
+from sluice_recommender.profiles.attribution import Contest, contest_of
 from sluice_recommender.profiles.ledger import Ledger
 
 EVIDENCE_S: Final = 2.0
@@ -39,14 +39,16 @@ class Credit:
 
         ``watermarks`` and ``log_now`` are the log's time in milliseconds, ``now`` is Unix seconds.
         """
-        self._at = max(self._at, now)  # of two cumulative rows the later one counts, whatever the clock does
+        self._at = now
+        judging = []
         for model in self._models:
             routing = model.routing.read()
             if routing is not None:
                 self._judge(model, routing, watermarks, log_now)
+                judging.append(model.key)
         longest = max(model.window_ms for model in self._models)
         for part, watermark in watermarks.items():
-            self._ledger.forget_before(part, watermark, longest)
+            self._ledger.forget_before(part, watermark, longest, judging)
 
     def _judge(
         self, model: CreditedModel, routing: Routing, watermarks: dict[int, int], log_now: int
@@ -54,12 +56,12 @@ class Credit:
         since = self._ledger.since(model.key, routing.rollout, min(log_now, int(routing.renewed * 1e3)))
         contest = contest_of(model.key, routing, since, model.window_ms)
         for part, watermark in watermarks.items():
-            self._ledger.judge(contest, part, watermark)
+            self._ledger.judge(contest, part, watermark, log_now)
         if routing.candidate is not None:
-            self._write(model, routing, sorted(watermarks))
+            self._write(model, routing, contest, sorted(watermarks))
 
-    def _write(self, model: CreditedModel, routing: Routing, parts: list[int]) -> None:
-        rows = [row for part in parts for row in self._rows(model.key, routing, part)]
+    def _write(self, model: CreditedModel, routing: Routing, contest: Contest, parts: list[int]) -> None:
+        rows = [row for part in parts for row in self._rows(contest, routing, part)]
         new = [row for row in rows if self._written.get(_place(row)) != row.sequence]
         try:
             rows = new or [_heartbeat(self._topic, routing, self._at)]
@@ -70,20 +72,23 @@ class Credit:
             return
         self._written.update({_place(row): row.sequence for row in new})
 
-    def _rows(self, model: str, routing: Routing, part: int) -> list[EvidenceRow]:
+    def _rows(self, contest: Contest, routing: Routing, part: int) -> list[EvidenceRow]:
         name = f"{self._topic}[{part}]"
-        judged = self._ledger.judged_to(model, part)
+        judged, voided = self._ledger.progress(contest.model, part)
+        found = self._ledger.hits(contest.model, part)
+        if voided:  # a snapshot may have lost all of its users, which is told too
+            found = dict.fromkeys(sorted(contest.snapshots), Hits()) | found
         return [
             EvidenceRow(
                 rollout=routing.rollout,
                 snapshot=snapshot,
                 writer=f"hits/{name}",
-                sequence=f"{name}:{judged}",
+                sequence=f"{name}:{judged}.{voided}",
                 at=self._at,
                 weight_epoch=routing.weight_epoch,
                 hits=hits,
             )
-            for snapshot, hits in self._ledger.hits(model, part).items()
+            for snapshot, hits in found.items()
         ]
 
 

@@ -1,8 +1,10 @@
 """Writes what could not be read to the dead-letter topic, once per origin however often it is read.
 
-This process is the only writer. It commits ends of the topic together with its positions, and never beyond a
-letter whose origin the positions have not passed. So after a crash every letter that may be read again lies
-behind the committed ends; these are looked up at the start and not written a second time.
+The trainers of the source append to the topic too, what their learners refused: sound records, so never of an
+origin that is refused here. This process commits ends of the topic together with its positions, and never
+beyond a letter whose origin the positions have not passed. So after a crash every letter of its own that it may
+come to write again lies behind the committed ends; these are looked up at the start and not written a second
+time.
 """
 
 from collections.abc import Mapping, Sequence

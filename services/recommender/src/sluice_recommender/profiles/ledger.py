@@ -29,6 +29,7 @@ from sluice_recommender.profiles.attribution import (
 from sluice_recommender.profiles.batch import Forgotten
 
 CHUNK: Final = 1_000
+_NO_OFFSET: Final = 2**63 - 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, part INTEGER, next INTEGER NOT NULL, PRIMARY KEY (topic, part));
 CREATE TABLE IF NOT EXISTS answers (
@@ -46,10 +47,20 @@ CREATE TABLE IF NOT EXISTS judged (model TEXT, part INTEGER, next INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS tallied (
     model TEXT, part INTEGER, snapshot TEXT, user_id TEXT, answers INTEGER, hits INTEGER,
     PRIMARY KEY (model, part, snapshot, user_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS voided (model TEXT, part INTEGER, times INTEGER NOT NULL, PRIMARY KEY (model, part));
 """
 _INSERT_ANSWER: Final = """
 INSERT INTO answers SELECT :part, :offset, :logged, :at, :request_id, :user_id, :model, :snapshot, :items
 WHERE NOT EXISTS (SELECT 1 FROM forgets WHERE user_id = :user_id AND at >= :at)
+"""
+_DELETE_ANSWERS: Final = """
+DELETE FROM answers WHERE part = ? AND logged < ? AND (
+    model NOT IN (SELECT value FROM json_each(?))
+    OR offset < (SELECT next FROM judged WHERE judged.model = answers.model AND judged.part = answers.part))
+"""
+_VOID: Final = """
+INSERT INTO voided SELECT DISTINCT model, part, 1 FROM tallied WHERE user_id = ?
+ON CONFLICT DO UPDATE SET times = times + 1
 """
 _ITEMS: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
@@ -84,25 +95,42 @@ class Ledger:
         with self._database.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO rollouts VALUES (?, ?, ?)", (model, rollout, now))
             connection.execute("DELETE FROM tallied WHERE model = ?", (model,))
+            connection.execute("DELETE FROM voided WHERE model = ?", (model,))
         return now
 
-    def judge(self, contest: Contest, part: int, watermark: int) -> None:
-        """Judge, in offset order, every answer whose window the watermark has passed."""
-        while self._judge_some(contest, part, due_before(watermark, contest.window_ms)) == CHUNK:
+    def judge(self, contest: Contest, part: int, watermark: int, log_now: int) -> None:
+        """Judge, in offset order, every answer whose window the watermark has passed.
+
+        The clock of whoever stamped an answer later than ``log_now`` is ahead: it tells nothing, so the answer
+        is due when one behind it is.
+        """
+        end = self._due_to(contest, part, due_before(watermark, contest.window_ms), log_now)
+        while self._judge_some(contest, part, end) == CHUNK:
             pass
 
-    def _judge_some(self, contest: Contest, part: int, due: int) -> int:
+    def _due_to(self, contest: Contest, part: int, due: int, log_now: int) -> int:
+        """Return the end offset of the answers that are due: behind the last one before the first that is not."""
+        start = self.judged_to(contest.model, part)
+        waiting = self._database.read_one(
+            "SELECT offset FROM answers WHERE part = ? AND offset >= ? AND logged BETWEEN ? AND ?"
+            " ORDER BY offset LIMIT 1",
+            (part, start, due, log_now),
+        )
+        last = self._database.read_one(
+            "SELECT offset FROM answers WHERE part = ? AND offset >= ? AND offset < ? AND logged < ?"
+            " ORDER BY offset DESC LIMIT 1",
+            (part, start, waiting[0] if waiting else _NO_OFFSET, due),
+        )
+        return last[0] + 1 if last else start
+
+    def _judge_some(self, contest: Contest, part: int, end: int) -> int:
         with self._database.writing() as connection:
             rows = connection.execute(
                 "SELECT offset, logged, at, request_id, user_id, model, snapshot, items FROM answers"
-                " WHERE part = ? AND offset >= ? ORDER BY offset LIMIT ?",
-                (part, self.judged_to(contest.model, part), CHUNK),
+                " WHERE part = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?",
+                (part, self.judged_to(contest.model, part), end, CHUNK),
             )
-            answers = []
-            for answer in map(_given, rows):
-                if answer.logged >= due:
-                    break
-                answers.append(answer)
+            answers = [_given(row) for row in rows]
             if answers:
                 self._count(
                     connection, contest, part, [each for each in answers if each.model == contest.model]
@@ -143,12 +171,15 @@ class Ledger:
         )
         return {offset for offset, _ in credited}
 
-    def forget_before(self, part: int, watermark: int, window_ms: int) -> None:
-        """Delete what bears on nothing any more; ``window_ms`` is the longest of the source's models."""
+    def forget_before(self, part: int, watermark: int, window_ms: int, judging: Sequence[str]) -> None:
+        """Delete what bears on nothing any more; ``window_ms`` is the longest of the source's models.
+
+        Answers of the models ``judging`` stay until they are judged.
+        """
         with self._database.writing() as connection:
             connection.execute(
-                "DELETE FROM answers WHERE part = ? AND logged < ?",
-                (part, keep_answers_from(watermark, window_ms)),
+                _DELETE_ANSWERS,
+                (part, keep_answers_from(watermark, window_ms), msgspec.json.encode(judging).decode()),
             )
             connection.execute(
                 "DELETE FROM clicks WHERE part = ? AND at < ?", (part, keep_clicks_from(watermark, window_ms))
@@ -161,6 +192,14 @@ class Ledger:
         """Return the end offset of the judged answers."""
         row = self._database.read_one("SELECT next FROM judged WHERE model = ? AND part = ?", (model, part))
         return 0 if row is None else int(row[0])
+
+    def progress(self, model: str, part: int) -> tuple[int, int]:
+        """Return how far the statistics have come: end offset of the judged answers, how often a forget voided some.
+
+        Both only grow within a rollout, and statistics that differ differ in one of them.
+        """
+        row = self._database.read_one("SELECT times FROM voided WHERE model = ? AND part = ?", (model, part))
+        return self.judged_to(model, part), 0 if row is None else int(row[0])
 
     def hits(self, model: str, part: int) -> dict[str, Hits]:
         """Return the cumulative statistics of the rollout in force, by snapshot."""
@@ -213,6 +252,7 @@ def _forget(connection: Connection, part: int, users: Sequence[Click | Forgotten
     for each in users:
         user = (each.user_id,)
         connection.execute("DELETE FROM clicks WHERE user_id = ?", user)
+        connection.execute(_VOID, user)
         connection.execute("DELETE FROM tallied WHERE user_id = ?", user)
         connection.execute("DELETE FROM answers WHERE user_id = ? AND at <= ?", (each.user_id, each.at))
         connection.execute(

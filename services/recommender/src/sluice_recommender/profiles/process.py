@@ -50,7 +50,7 @@ class Stores(NamedTuple):
 
 
 class ProfilesProcess:
-    """Reads a source's four topics; the only writer of its stores and of its dead-letter topic."""
+    """Reads a source's four topics; the only writer of its stores. Trainers write dead letters too."""
 
     def __init__(
         self,
@@ -144,6 +144,7 @@ class ProfilesProcess:
 
     def _watermarks(self, now: int) -> dict[int, int]:
         """Return, per partition number, the log time up to which interactions and answers have been read."""
+        _LETTERS.set(sum(self._log.end_offsets(self._topics.dead_letters).values()))
         watermarks: dict[int, int] = {}
         for topic in _read_topics(self._topics):
             for partition, end in self._log.end_offsets(topic).items():
@@ -165,7 +166,6 @@ class ProfilesProcess:
         for topic, count in batch.counts.items():
             _APPLIED.labels(topic).inc(count)
         _REPEATED.labels(self._topics.interactions).inc(batch.repeated)
-        _LETTERS.set(sum(self._dead_letters.ends.values()))
         _tell(batch.rejected)
 
 
