@@ -14,7 +14,7 @@ import prometheus_client
 import pytest
 from typer.testing import CliRunner
 
-from sluice import instruments, status
+from sluice import instruments, metrics, status
 from sluice.metrics import Process
 from sluice_cli import fleet
 from sluice_cli.commands import top
@@ -26,6 +26,7 @@ def url() -> Iterator[str]:
     """A profiles process's address."""
     registry = prometheus_client.CollectorRegistry()
     registry.register(instruments.with_instruments())
+    instruments.gauge(metrics.INFO).clear()  # another test may have introduced another process
     instruments.introduce(Process.PROFILES)
     server = status.serve("127.0.0.1", 0, registry=registry)
     yield f"http://127.0.0.1:{server.server_port}"
