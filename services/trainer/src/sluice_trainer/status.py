@@ -18,7 +18,8 @@ from sluice_trainer.trainer import Trainer
 def describe(trainer: Trainer, ends: Mapping[Partition, int]) -> dict[str, Any]:
     """Return the position and quality of a trainer as JSON values; ``ends`` are the log's end offsets.
 
-    ``lag`` = events not yet learned, ``lags`` the same by partition number.
+    ``rejected`` could not be read, ``refused`` could not be learned; ``lag`` = events not yet learned,
+    ``lags`` the same by partition number.
     """
     position = trainer.position
     lags = {str(part.number): end - position.offsets.get(part.number, 0) for part, end in ends.items()}
@@ -30,6 +31,7 @@ def describe(trainer: Trainer, ends: Mapping[Partition, int]) -> dict[str, Any]:
         "interactions": position.interactions,
         "duplicates": position.duplicates,
         "rejected": position.rejected,
+        "refused": position.refused,
         "forgets": position.forgets,
         "items": len(trainer.items),
         "users": len(trainer.users),
@@ -55,7 +57,10 @@ class Exposition(Collector):
         return [
             family(metrics.EVENTS_LEARNED, {(): status["interactions"]}),
             family(metrics.EVALUATED, {(): status["quality"].get("samples", 0)}),
-            family(metrics.EVENTS_REJECTED, {(topic, "unreadable"): status["rejected"]}),
+            family(
+                metrics.EVENTS_REJECTED,
+                {(topic, "unreadable"): status["rejected"], (topic, "not-finite"): status["refused"]},
+            ),
             family(metrics.EVENTS_REPEATED, {(topic,): status["duplicates"]}),
             family(metrics.SNAPSHOTS_CUT, {(): status["snapshots"]}),
             family(metrics.LAG, {(topic, part): lag for part, lag in status["lags"].items()}),
