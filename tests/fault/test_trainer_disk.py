@@ -3,6 +3,7 @@
 Journal and checkpoints lie on one small disk, the snapshots on another, so that each can be filled alone.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,19 @@ class Disk:
         self.folder, self._filler = folder, folder / "filler"
 
     def fill(self, leave: int = 0) -> None:
-        """Take all room but ``leave`` bytes."""
+        """Take all room but ``leave`` bytes; others may take or give some meanwhile, so look again."""
+        until(lambda: self._filled(leave), f"{leave} bytes left", DEADLINE_S)
+
+    def _filled(self, leave: int) -> bool:
         room = os.statvfs(self.folder)
-        with self._filler.open("ab") as stream:
-            stream.write(bytes(max(0, room.f_bavail * room.f_frsize - leave)))
+        excess = room.f_bavail * room.f_frsize - leave
+        with self._filler.open("ab", buffering=0) as stream:
+            if excess < 0:
+                stream.truncate(max(0, stream.tell() + excess))
+            elif excess > 0:
+                with contextlib.suppress(OSError):  # full already: somebody else was faster
+                    stream.write(bytes(excess))
+        return excess == 0
 
     def empty(self) -> None:
         self._filler.unlink()
