@@ -9,6 +9,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from structlog.testing import CapturingLogger
 
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
@@ -519,7 +520,9 @@ def test_the_end_waits_for_pending_snapshots_only_so_long_in_all(world, monkeypa
         assert sum(loop._cutter.waited) == pytest.approx(loops.LAST_CUT_S - 3.0)
 
 
-def test_a_replay_that_misses_a_snapshot_says_so(world, capsys):
+def test_a_replay_that_misses_a_snapshot_says_so(world, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr(planning, "_LOG", log)
     world.send(100)
     loop = world.loop()
     loop.turn()
@@ -531,9 +534,9 @@ def test_a_replay_that_misses_a_snapshot_says_so(world, capsys):
     shutil.rmtree(world.home.snapshots(MODEL.key) / name)
     (world.home.snapshots(MODEL.key) / "lost+found").touch()  # the volume is mounted
     world.loop()
-    said = capsys.readouterr().out
-    assert "replay differs, a snapshot is gone" in said
-    assert name in said
+    [call] = log.calls
+    assert call.args == ("replay differs, a snapshot is gone",)
+    assert call.kwargs["snapshot"] == name
 
 
 def test_a_snapshot_whose_child_dies_ends_the_trainer_and_is_cut_by_the_replay(world, monkeypatch):
