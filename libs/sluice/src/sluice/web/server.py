@@ -1,10 +1,14 @@
 """Runs a Falcon app on gunicorn: bind first, fork, and only then build the app in each worker."""
 
+import contextlib
+import ctypes
 import os
 import resource
 import select
 import shutil
 import socket
+import struct
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Annotated, Any, Final, Protocol
 
 import structlog
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from msgspec import Meta
 
@@ -23,6 +28,8 @@ KEEPALIVE_S: Final = 75
 GRACEFUL_S: Final = 20
 TIMEOUT_S: Final = 120
 OWN_DESCRIPTORS: Final = 512
+_SO_ATTACH_FILTER: Final = 26
+_BPF_RETURN: Final = 0x06
 _log = structlog.get_logger()
 
 
@@ -134,6 +141,9 @@ class _Application(BaseApplication):  # type: ignore[misc]
         }.items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        _Arbiter(self).run()
+
     def load(self) -> Callable[..., Any]:
         self._worker = self._build()
         return self._worker.wsgi
@@ -145,6 +155,30 @@ class _Application(BaseApplication):  # type: ignore[misc]
     def _stopped(self, server: Any, worker: Any) -> None:
         if self._worker is not None:
             self._worker.stop()
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    def stop(self, graceful: bool = True) -> None:
+        """Let nobody else in, then stop the workers: they still accept whom the kernel has let in before."""
+        for listener in self.LISTENERS:
+            _drop_newcomers(listener.sock)
+        super().stop(graceful)
+
+
+def _drop_newcomers(listener: socket.socket) -> None:
+    """Have the kernel drop what asks for a new connection, as if it were lost on the way.
+
+    The client asks again a second later, and then finds the port closed or the next process. Without this, one
+    that is let in between the last accept and the close of the listener would be reset.
+    """
+    if sys.platform != "linux":
+        return
+    instruction = ctypes.create_string_buffer(
+        struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)
+    )  # let 0 bytes through
+    program = struct.pack("HL", 1, ctypes.addressof(instruction))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _child_exited(_server: Any, worker: Any) -> None:
