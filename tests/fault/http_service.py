@@ -222,9 +222,9 @@ class _App:
 
 
 def _echo(req: Any, resp: Any) -> None:
-    from sluice.web.bodies import read_json, send
+    from sluice.web.bodies import decode, read_bytes, send
 
-    send(resp, read_json(req))
+    send(resp, decode(read_bytes(req)))
 
 
 def _sleep(req: Any, resp: Any) -> None:

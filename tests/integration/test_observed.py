@@ -2,14 +2,15 @@
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 import urllib3
 import yaml
+from harness import until
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
@@ -34,11 +35,7 @@ SERVICES = {
 }
 
 
-def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.1)
+eventually = partial(until, timeout_s=60.0)
 
 
 @pytest.fixture(scope="module")

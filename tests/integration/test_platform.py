@@ -2,12 +2,13 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from harness import until
 
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog
@@ -26,11 +27,7 @@ DATA = generate(Shape(users=60, items=200, events=3_000, seed=3))
 USER = DATA.interactions[-1].user_id
 
 
-def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
+eventually = partial(until, timeout_s=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +47,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         client.post_interactions(DATA.interactions[:2_000])
         running.start_trainer()
         eventually(
-            lambda: client.recommendations(USER).snapshot is not None, "the first snapshot answers", 60
+            lambda: client.recommendations(USER).snapshot is not None,
+            "the first snapshot answers",
+            timeout_s=60,
         )
         yield running
     finally:
@@ -116,7 +115,7 @@ def test_a_sabotaged_candidate_is_stopped_before_any_user_sees_it(
         weights.add(state.weight)
         return state.aborted_reason(name) is not None
 
-    eventually(streamed_until_rejected, "the gates stop it", 60)
+    eventually(streamed_until_rejected, "the gates stop it", timeout_s=60)
     assert weights == {0}
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import urllib3
+from harness import free_port
 
 from sluice.catalog import CatalogEntry
 from sluice.embedded.home import Home
@@ -34,12 +34,6 @@ spec:
   algorithm: {type: GMF}
   source: {name: shop, attributionWindow: 1s}
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def eventually(ask, holds, deadline_s=10.0):

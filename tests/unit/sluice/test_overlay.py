@@ -80,13 +80,15 @@ def test_it_answers_as_the_last_record_of_each_item_says(changes, wanted):
         item = known.get(item_id)
         hidden = item_id in known and (item is None or not item.available)
         expected = not hidden and passes(words_of(item) if item else (), wanted)
-        assert overlay.recommendable(item_id) is not hidden
+        assert overlay.matches(item_id, None) is not hidden
         assert overlay.matches(item_id, wanted) is expected
         assert test(item_id) is expected
         assert overlay.matches(item_id, None) is not hidden
     matching = {item_id for item_id in known if overlay.matches(item_id, wanted)}
     assert sorted(overlay.matching(wanted)) == sorted(matching)
-    assert sorted(overlay.matching(None)) == sorted(filter(overlay.recommendable, known))
+    assert sorted(overlay.matching(None)) == sorted(
+        item_id for item_id in known if overlay.matches(item_id, None)
+    )
     assert len(overlay) == len(known)
     assert overlay.malformed == sum(isinstance(change, tuple) for change in changes)
 
@@ -120,9 +122,9 @@ def test_a_full_overlay_takes_no_new_items_and_keeps_the_known_up_to_date():
     overlay = Overlay(capacity=2)
     overlay.apply(records([Item(item_id="a"), Item(item_id="b"), Item(item_id="c", available=False), "d"]))
     assert (len(overlay), overlay.refused) == (2, 2)
-    assert overlay.recommendable("c"), "unknown items are"
+    assert overlay.matches("c", None), "unknown items are"
     overlay.apply(records(["a", Item(item_id="b", features=("g",))]))
-    assert not overlay.recommendable("a")
+    assert not overlay.matches("a", None)
     assert list(overlay.matching(parse("g"))) == ["b"]
     assert overlay.refused == 2
 

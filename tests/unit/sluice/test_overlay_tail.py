@@ -45,7 +45,7 @@ def test_it_reads_from_the_beginning_and_goes_on(log):
     assert forgotten.is_hidden("ann")
     put(log, Item(item_id="i7", available=False))
     tail.round()
-    assert not overlay.recommendable("i7")
+    assert not overlay.matches("i7", None)
     assert sum(overlay.position.values()) == sum(tail.state().position.values()) == 2_501
 
 
@@ -104,7 +104,7 @@ def test_a_change_acts_within_a_tenth_of_a_second_and_a_failing_log_is_read_agai
         for number in range(20):
             put(writer, Item(item_id=f"i{number}", available=False))
             started = time.monotonic()
-            while overlay.recommendable(f"i{number}"):
+            while overlay.matches(f"i{number}", None):
                 assert time.monotonic() < started + 5
                 time.sleep(0.001)
             delays.append(time.monotonic() - started)
@@ -114,7 +114,7 @@ def test_a_change_acts_within_a_tenth_of_a_second_and_a_failing_log_is_read_agai
         put(writer, Item(item_id="late", available=False))
         stumbling.down = False
         deadline = time.monotonic() + 10
-        while overlay.recommendable("late"):
+        while overlay.matches("late", None):
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:

@@ -80,12 +80,11 @@ class Overlay(Entities):
                 self._postings.replace(slot, words)
                 self._hide(slot, item is None or not item.available)
 
-    def recommendable(self, item_id: str) -> bool:
-        """Return whether an item may be answered: unknown ones may, deleted and unavailable ones may not."""
-        return not self.is_hidden(item_id)
-
     def matches(self, item_id: str, wanted: Filter | None) -> bool:
-        """Return whether an item is recommendable and matches; None matches every item."""
+        """Return whether an item may be answered: neither deleted nor unavailable, and matching.
+
+        None matches every item, also those unknown here.
+        """
         slot = self._slots.get(item_id)
         if slot is None:
             return wanted is None or not wanted.asks_for_words

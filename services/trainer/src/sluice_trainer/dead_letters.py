@@ -7,13 +7,12 @@ carry out again; their origins are looked up before the first letter is written,
 from collections.abc import Sequence
 from typing import Final
 
-from sluice.events import EventLog, NewRecord, Partition, StoredRecord
+from sluice.dead_letters import Origin, letter, letters, named_by, origin_of
+from sluice.events import EventLog, StoredRecord
 from sluice_trainer.batch import origin
 from sluice_trainer.refusing import Refused
 
 REASON: Final = "not-finite"
-_READ: Final = 1_000
-Origin = tuple[bytes, bytes, bytes]
 
 
 class DeadLetters:
@@ -34,12 +33,13 @@ class DeadLetters:
         if self._written is None:
             self._written = self._read()
         of = {(record.partition.number, record.offset): record for record in records}
-        letters = [(of[origin(each.key)], each.detail) for each in refused]
-        new = [each for each in letters if _origin(each[0]) not in self._written]
+        told = [(of[origin(each.key)], each.detail) for each in refused]
+        new = [each for each in told if origin_of(each[0]) not in self._written]
         if new:
             written, self._written = self._written, None  # if appending fails, nobody knows
-            self._log.append(self._topic, [self._letter(*each) for each in new])
-            self._written = written | {_origin(record) for record, _ in new}
+            model = ("model", self._model)
+            self._log.append(self._topic, [letter(record, REASON, detail, model) for record, detail in new])
+            self._written = written | {origin_of(record) for record, _ in new}
 
     def ends(self) -> dict[int, int]:
         """Return how far the topic reaches now, by partition number."""
@@ -47,28 +47,5 @@ class DeadLetters:
 
     def _read(self) -> set[Origin]:
         positions = {part: self._since.get(part.number, 0) for part in self._log.partitions(self._topic)}
-        origins = set()
-        while found := self._log.read(positions, _READ, 0.0):
-            for letter in found:
-                positions[letter.partition] = letter.offset + 1
-                headers = dict(letter.headers)
-                if headers.get("model") == self._model:
-                    origins.add((headers["topic"], headers["partition"], headers["offset"]))
-        return origins
-
-    def _letter(self, record: StoredRecord, detail: str) -> NewRecord:
-        topic, partition, offset = _origin(record)
-        headers = (
-            ("reason", REASON.encode()),
-            ("topic", topic),
-            ("partition", partition),
-            ("offset", offset),
-            ("detail", detail.encode(errors="replace")),
-            ("model", self._model),
-        )
-        return NewRecord(record.key, record.value, headers)
-
-
-def _origin(record: StoredRecord) -> Origin:
-    topic: Partition = record.partition
-    return topic.topic.encode(), str(topic.number).encode(), str(record.offset).encode()
+        own = (each for each in letters(self._log, positions) if ("model", self._model) in each.headers)
+        return {found for each in own if (found := named_by(each)) is not None}

@@ -26,9 +26,8 @@ def read_bytes(req: falcon.Request, limit: int = MAX_BODY_BYTES) -> bytes:
     return data
 
 
-def read_json(req: falcon.Request, limit: int = MAX_BODY_BYTES) -> Any:
-    """Return the body as decoded JSON; 400 if it is none (NaN and depth above 1,024 are none)."""
-    data = read_bytes(req, limit)
+def decode(data: bytes) -> Any:
+    """Return a body as decoded JSON; 400 if it is none (NaN and depth above 1,024 are none)."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -9,11 +9,10 @@ from urllib.parse import unquote_to_bytes
 
 import falcon
 import msgspec
-import orjson
 
 from sluice.errors import InvalidRecord
 from sluice.records import MAX_DEPTH, check_depth
-from sluice.web.bodies import read_bytes
+from sluice.web.bodies import decode, read_bytes
 from sluice.web.problems import problem
 from sluice.wording import sentence
 
@@ -85,10 +84,7 @@ def body(req: falcon.Request) -> Any:
         raise problem(400, "empty-body", "the body is empty; send JSON")
     if data.startswith(_BOM):
         raise problem(400, "bad-json", "the body begins with a byte order mark; send UTF-8 without one")
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise problem(400, "bad-json", f"the body is not JSON: {error}; correct it") from error
+    document = decode(data)
     if isinstance(document, dict | list):
         check_depth(document, MAX_DEPTH + 1)  # one more for a list of records
         _check_keys(data)

@@ -25,7 +25,7 @@ from sluice.topics import Topics
 from sluice.web.bodies import send
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.answers import Accepted
-from sluice_recommender.api.documents import body, fields, with_whole
+from sluice_recommender.api.documents import body, fields, parameters, with_whole
 from sluice_recommender.api.keys import ADMIN, Scope
 
 MAX_BATCH: Final = 1_000
@@ -108,6 +108,26 @@ def deletions(document: Any) -> list[str] | None:
     if not isinstance(listed, list):
         raise InvalidRecord("bad-field", "delete must be a list of ids; correct it")
     return parse_batch(listed, lambda each: check_id(each, "delete"))
+
+
+def take_changes(
+    req: falcon.Request,
+    resp: falcon.Response,
+    parse: Callable[[Any], R],
+    put: Callable[[list[R]], None],
+    delete: Callable[[list[str]], None],
+) -> None:
+    """Take one record, a list of up to 1,000, or ``{"delete": [ids]}`` from a body; 202 once the log has them."""
+    parameters(req, ())
+    document = body(req)
+    deleted = deletions(document)
+    if deleted is not None:
+        delete(deleted)
+        send(resp, Accepted(len(deleted)), 202)
+        return
+    records = parse_batch(document, parse)
+    put(records)
+    send(resp, Accepted(len(records)), 202)
 
 
 class Intake:

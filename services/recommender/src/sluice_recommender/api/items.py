@@ -12,7 +12,7 @@ from sluice.web.problems import problem
 from sluice_recommender.api import conditions, intake
 from sluice_recommender.api.answers import Accepted
 from sluice_recommender.api.documents import body, parameters
-from sluice_recommender.api.intake import Intake, deletions, parse_batch
+from sluice_recommender.api.intake import Intake, take_changes
 from sluice_recommender.api.keys import Scope
 
 
@@ -87,16 +87,7 @@ class ItemsResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Insert, replace or delete items."""
-        parameters(req, ())
-        document = body(req)
-        deleted = deletions(document)
-        if deleted is not None:
-            self._intake.delete_items(deleted)
-            send(resp, Accepted(len(deleted)), 202)
-            return
-        records = parse_batch(document, intake.item)
-        self._intake.items(records)
-        send(resp, Accepted(len(records)), 202)
+        take_changes(req, resp, intake.item, self._intake.items, self._intake.delete_items)
 
 
 def show(req: falcon.Request, resp: falcon.Response, item: Item | None) -> None:

@@ -12,7 +12,7 @@ from sluice.web.problems import problem
 from sluice_recommender.api import intake
 from sluice_recommender.api.answers import Accepted
 from sluice_recommender.api.documents import body, parameters
-from sluice_recommender.api.intake import Intake, deletions, parse_batch
+from sluice_recommender.api.intake import Intake, take_changes
 from sluice_recommender.api.items import the_id, with_id
 from sluice_recommender.api.keys import Scope
 
@@ -102,16 +102,7 @@ class UsersResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Describe or forget users."""
-        parameters(req, ())
-        document = body(req)
-        forgotten = deletions(document)
-        if forgotten is not None:
-            self._intake.forget(forgotten)
-            send(resp, Accepted(len(forgotten)), 202)
-            return
-        records = parse_batch(document, intake.user)
-        self._intake.users(records)
-        send(resp, Accepted(len(records)), 202)
+        take_changes(req, resp, intake.user, self._intake.users, self._intake.forget)
 
 
 def known(profiles: Profiles, user_id: str) -> UserView:

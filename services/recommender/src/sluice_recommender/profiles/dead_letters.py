@@ -8,13 +8,10 @@ time.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
-from sluice.events import EventLog, NewRecord, Partition, StoredRecord
+from sluice.dead_letters import Origin, letter, letters, named_by, origin_of
+from sluice.events import EventLog, Partition
 from sluice_recommender.profiles.batch import Rejected
-
-_READ: Final = 1_000
-Origin = tuple[Partition, int]
 
 
 class DeadLetters:
@@ -34,11 +31,11 @@ class DeadLetters:
         """
         if self._unsure:
             self._written |= self._since(dict(self.ends))
-        new = [each for each in rejected if _origin(each.record) not in self._written]
+        new = [each for each in rejected if origin_of(each.record) not in self._written]
         if new:
             self._unsure = True  # a log that fails may have taken them all the same
-            self._log.append(self._topic, [_letter(each) for each in new])
-            self._written.update(_origin(each.record) for each in new)
+            self._log.append(self._topic, [letter(*each) for each in new])
+            self._written.update(origin_of(each.record) for each in new)
             self._unsure = False
         if self._written and not self._ahead(positions):
             self.ends = self._log.end_offsets(self._topic)
@@ -48,37 +45,8 @@ class DeadLetters:
         self._written = self._ahead(positions)
 
     def _ahead(self, positions: Mapping[Partition, int]) -> set[Origin]:
-        return {origin for origin in self._written if origin[1] >= positions.get(origin[0], 0)}
+        return {each for each in self._written if each.offset >= positions.get(each.partition, 0)}
 
     def _since(self, positions: dict[Partition, int]) -> set[Origin]:
-        origins = set()
-        while letters := self._log.read(positions, _READ, 0.0):
-            for letter in letters:
-                positions[letter.partition] = letter.offset + 1
-                origins.add(_told(letter))
-        return origins
-
-
-def _told(letter: StoredRecord) -> Origin:
-    """Return the origin that a letter names; one that is not of this process may name none."""
-    headers = dict(letter.headers)
-    topic, part, offset = (headers.get(name, b"") for name in ("topic", "partition", "offset"))
-    if not (part.isdigit() and offset.isdigit()):
-        return Partition("", 0), 0
-    return Partition(topic.decode(errors="replace"), int(part)), int(offset)
-
-
-def _origin(record: StoredRecord) -> Origin:
-    return record.partition, record.offset
-
-
-def _letter(rejected: Rejected) -> NewRecord:
-    record = rejected.record
-    headers = (
-        ("reason", rejected.reason.encode()),
-        ("topic", record.partition.topic.encode()),
-        ("partition", b"%d" % record.partition.number),
-        ("offset", b"%d" % record.offset),
-        ("detail", rejected.detail.encode(errors="replace")),
-    )
-    return NewRecord(record.key, record.value, headers)
+        named = map(named_by, letters(self._log, positions))
+        return {origin for origin in named if origin is not None}

@@ -1,0 +1,31 @@
+"""A letter keeps its record and names where it lay; what somebody else wrote names nothing."""
+
+import pytest
+
+from sluice.dead_letters import letter, letters, named_by, origin_of
+from sluice.embedded.log import EmbeddedLog
+from sluice.events import NewRecord, Partition, StoredRecord
+
+RECORD = StoredRecord(Partition("shop.items", 1), 7, 0, b"k\xff", b"\x00", ())
+
+
+def test_a_letter_names_the_record_it_keeps(tmp_path):
+    log = EmbeddedLog(tmp_path / "log.db")
+    log.create_topics({"dlt": 1})
+    log.append("dlt", [letter(RECORD, "bad-json", "cut at \ud800", ("model", b"m"))])
+    positions = dict.fromkeys(log.partitions("dlt"), 0)
+    [found] = letters(log, positions)
+    assert (found.key, found.value) == (RECORD.key, RECORD.value)
+    assert named_by(found) == origin_of(RECORD)
+    assert dict(found.headers)["reason"] == b"bad-json"
+    assert ("model", b"m") in found.headers
+    assert positions == log.end_offsets("dlt")
+    assert list(letters(log, positions)) == []
+
+
+@pytest.mark.parametrize(
+    "headers", [(), (("partition", b"0"),), (("topic", b"t"), ("partition", b"x"), ("offset", b"1"))]
+)
+def test_a_letter_in_another_form_names_nothing(headers):
+    foreign = NewRecord(b"k", None, headers)
+    assert named_by(StoredRecord(RECORD.partition, 0, 0, *foreign)) is None
