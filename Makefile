@@ -21,6 +21,7 @@ TEST_SECONDS := 600
 FAULT_SECONDS := 300
 FAULT_ARGS ?=
 DEMO_ARGS ?=
+BACKENDS_ARGS ?=
 
 # The first Python that is new enough and can make an environment.
 FIND_PYTHON = for python in $(PYTHON) python3.11 python3; do \
@@ -28,10 +29,10 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3; do \
 	python=; done; \
 	[ -n "$$python" ] || { echo "make setup needs Python 3.11 or newer with venv: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 
-.PHONY: help setup demo test fault lint format bench lock clean
+.PHONY: help setup demo test fault backends backends-down lint format bench lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(STAMP) ## make .venv with everything the workspace needs, at the locked versions
 
@@ -56,6 +57,13 @@ endif
 fault: $(STAMP) ## faults injected into real processes; FAULT_ARGS="-m smoke" takes the short part
 	timeout $(FAULT_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(FAULT_ARGS) tests/fault
 
+# Real Kafka, MongoDB protocol and Redis for trying things; tests start their own.
+backends: $(STAMP) ## run Kafka, MongoDB's protocol and Redis until Ctrl-C; prints what to export
+	@$(BIN)/sluice backends $(BACKENDS_ARGS)
+
+backends-down: $(STAMP) ## end what make backends started in another terminal
+	@$(BIN)/sluice backends down
+
 lint: $(STAMP) ## format, style, types, layers, locks, and whether generated files are current
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,6 +71,7 @@ lint: $(STAMP) ## format, style, types, layers, locks, and whether generated fil
 	$(BIN)/lint-imports
 	$(BIN)/python -m sluice.crd --check
 	$(BIN)/python -m sluice.metrics_page --check
+	$(BIN)/python -m sluice_cli.settings_page --check
 	@! grep -nE '^(torch|triton|nvidia|cuda)' $(TORCHLESS:%=requirements/%.txt) \
 		|| { echo "torch belongs to the trainer alone; take it out of that member's dependencies" >&2; exit 1; }
 

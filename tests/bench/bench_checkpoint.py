@@ -22,6 +22,7 @@ from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
 from sluice.events import NewRecord
 from sluice.records import Interaction, encode
+from sluice.snapshot.folder import FolderStore
 from sluice_trainer import checkpoint, forked
 from sluice_trainer.journal import Journal
 from sluice_trainer.learners.protocol import Interactions
@@ -88,7 +89,7 @@ def opened(home: Home, folder: Path, checkpoint_s: float) -> Loop:
     return Loop(
         Trainer(MODEL, seed=1),
         folder=folder,
-        store=home.snapshots(MODEL.key),
+        store=FolderStore(home.snapshots(MODEL.key)),
         log=home.log("shop"),
         catalog=EmbeddedCatalog(database),
         evidence=EmbeddedEvidence(database),
@@ -115,6 +116,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         home, folder = Home(Path(name)), Path(name) / "trainer"
         home.log("shop")
+        folder.mkdir()
         started = time.perf_counter()
         checkpoint.write(folder, filled(chosen.users, chosen.items).checkpoint())
         print(f"# made and written in {time.perf_counter() - started:.0f} s", flush=True)

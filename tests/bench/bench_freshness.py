@@ -1,7 +1,8 @@
 """Time from an interaction's post to another answer, while the load of bench_serving.py runs.
 
 Visitors of their own click the first of their ten items, one after another, and ask again and again until the
-other nine differ from before: that the clicked item is gone does not count, nor does another snapshot.
+other nine differ from before: that the clicked item is gone does not count, nor does another snapshot. First all
+is embedded, then the same through Kafka, MongoDB and Redis.
 """
 
 import argparse
@@ -10,8 +11,13 @@ import time
 import load
 import report
 import running
+from servers import servers
 
+from sluice import logs
 from sluice.records import Interaction
+from sluice.settings import Settings
+from sluice_cli import connections
+from sluice_cli.datasets.dataset import Dataset
 from sluice_cli.demo.client import Client, Recommendations
 
 VISITORS, FIRST_CLICKS, GIVE_UP_S, POLL_S = 20, 5, 5.0, 0.002
@@ -58,21 +64,34 @@ def clicks(client: Client, items: list[str], count: int) -> list[float]:
     return sorted(measured)
 
 
-def main() -> None:
-    """Print the table; ``--quick`` takes few clicks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    count = 60 if parser.parse_args().quick else 1_000
-    report.header(report.command())
-    data = running.stream()
+def measure(connected: Settings, data: Dataset, count: int) -> None:
+    """Print the figures of one platform."""
     targets = [f"/v1/recommendations/{each.user_id}?n=10" for each in data.interactions[::50]]
     rows = []
-    with running.platform(data) as (platform, client):
+    with running.platform(data, connected) as (platform, client):
         items = [each.item_id for each in data.items]
         rows.append(row("nothing else", clicks(client, items, count // 4)))
         with running.Arrivals(client, data), load.background(platform.port, 8, targets):
             rows.append(row("8 connections, 50 events/s", clicks(client, items, count)))
-    report.table(("beside", "clicks", "p50 ms", "p99 ms", "worst ms"), rows)
+    name = connections.described(connected) or "embedded"
+    report.table((f"{name}, beside", "clicks", "p50 ms", "p99 ms", "worst ms"), rows)
+
+
+def main() -> None:
+    """Print the tables; ``--quick`` takes few clicks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=("embedded", "real"))
+    chosen = parser.parse_args()
+    count = 60 if chosen.quick else 600
+    report.header(report.command())
+    logs.configure("bench", "warning", whole_process=False)
+    data = running.stream()
+    if chosen.only != "real":
+        measure(connections.NONE, data, count)
+    if chosen.only != "embedded":
+        with servers() as connected:
+            measure(connected, data, count)
 
 
 def row(name: str, seconds: list[float]) -> tuple[object, ...]:

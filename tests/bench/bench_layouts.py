@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import load
@@ -23,7 +22,6 @@ import running
 from sluice_cli.fleet import Files
 from sluice_cli.platform import Platform
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START = """
 import runpy, sys
 import sluice.web.server as server
@@ -114,13 +112,6 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def processor_ms(pid: int) -> float:
-    """Return what a process and its children have used."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    fields = [Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split() for each in (pid, *children)]
-    return sum(int(each[11]) + int(each[12]) for each in fields) * 1e3 / TICKS_PER_S
-
-
 def main() -> None:
     """Print the table; ``--quick`` takes one short round."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,9 +126,9 @@ def main() -> None:
         started = {layout.name: servers.start(layout) for layout in LAYOUTS}
         for _ in range(rounds):
             for name, (port, pid) in started.items():
-                before = processor_ms(pid)
+                before = running.processor_ms(pid)
                 turn = load.in_own_process(port, 8, seconds, targets)
-                used = (processor_ms(pid) - before) / max(1.0, turn.rate * (seconds + load.WARM_UP_S))
+                used = (running.processor_ms(pid) - before) / max(1.0, turn.rate * (seconds + load.WARM_UP_S))
                 figures[name].append((turn.rate, turn.p50_ms, turn.p99_ms, used))
     rows = []
     for name, turns in figures.items():

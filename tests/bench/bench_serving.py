@@ -2,7 +2,8 @@
 
 Eight kept-alive connections ask for ten items each; trainer, profiles and controller run beside. In the same run
 the *bare pair*: two minimal Falcon apps on gunicorn's own threads in a row, in memory only (bare.py), under the
-same load. Turns alternate; the median turn counts, and the worst is told.
+same load. Turns alternate; the median turn counts, and the worst is told. First all is embedded, then the same
+on Kafka, MongoDB and Redis, which take their share of this machine's processors too.
 """
 
 import argparse
@@ -18,10 +19,15 @@ import load
 import report
 import running
 import stages
+from servers import servers
 
+from sluice import logs
+from sluice.settings import Settings
+from sluice_cli import connections
+from sluice_cli.datasets.dataset import Dataset
 from sluice_cli.fleet import Files
 
-CONNECTIONS, TURNS = 8, 5
+CONNECTIONS, TURNS, SECONDS = 8, 3, 6.0
 
 
 @contextmanager
@@ -65,29 +71,27 @@ def row(name: str, turns: list[load.Figures]) -> tuple[object, ...]:
     )
 
 
-def main() -> None:
-    """Print the table; ``--quick`` takes one short turn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    seconds, turns = (3.0, 1) if quick else (8.0, TURNS)
-    report.header(report.command())
-    data = running.stream()
+def measure(connected: Settings, data: Dataset, seconds: float, turns: int) -> None:
+    """Print the figures of one platform."""
     users = sorted({each.user_id for each in data.interactions})
-    whole, bare = [], []
-    with running.platform(data) as (platform, client), bare_pair() as front:
-        targets = [f"/v1/recommendations/{user}?n=10" for user in users]
+    targets = [f"/v1/recommendations/{user}?n=10" for user in users]
+    whole, bare = list[load.Figures](), list[load.Figures]()
+    with running.platform(data, connected) as (platform, client), bare_pair() as front:
+        api = platform.pids()["api"] or 0
         for _ in range(turns):
             bare.append(
                 load.in_own_process(front, CONNECTIONS, seconds, [f"/recommendations/{u}" for u in users])
             )
             with running.Arrivals(client, data):
                 whole.append(load.in_own_process(platform.port, CONNECTIONS, seconds, targets))
+        before = running.processor_ms(api)
         alone = load.in_own_process(platform.port, CONNECTIONS, seconds, targets)
+        used = (running.processor_ms(api) - before) / max(1.0, alone.rate * (seconds + load.WARM_UP_S))
         pod = next(each.url for each in Files(platform.home).pods())
         parts = stages.stages(platform, pod, users)
+    name = connections.described(connected) or "embedded"
     report.table(
-        ("8 connections", "requests/s", "p50 ms", "p99 ms", "worst p99", "not 200"),
+        (f"{name}, 8 connections", "requests/s", "p50 ms", "p99 ms", "worst p99", "not 200"),
         [
             row("bare pair", bare),
             row("API, 50 events/s learned", whole),
@@ -95,8 +99,28 @@ def main() -> None:
         ],
     )
     shares = sorted(one.rate / other.rate for one, other in zip(whole, bare, strict=True))
-    print(f"beside the bare pair: {statistics.median(shares):.2f}x\n")
+    print(
+        f"beside the bare pair: {statistics.median(shares):.2f}x; the API's processor time: {used:.2f} ms a request\n"
+    )
     report.table(("one request over one connection", "ms"), parts)
+
+
+def main() -> None:
+    """Print the tables; ``--quick`` takes one short turn each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=("embedded", "real"))
+    parser.add_argument("--without-kafka", action="store_true", help="on MongoDB and Redis, the log embedded")
+    chosen = parser.parse_args()
+    seconds, turns = (3.0, 1) if chosen.quick else (SECONDS, TURNS)
+    report.header(report.command())
+    logs.configure("bench", "warning", whole_process=False)
+    data = running.stream()
+    if chosen.only != "real":
+        measure(connections.NONE, data, seconds, turns)
+    if chosen.only != "embedded":
+        with servers(kafka=not chosen.without_kafka) as connected:
+            measure(connected, data, seconds, turns)
 
 
 if __name__ == "__main__":

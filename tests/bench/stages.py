@@ -9,26 +9,28 @@ import load
 import msgspec
 import urllib3
 
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedRouting
-from sluice.embedded.sources import EmbeddedItems, EmbeddedProfiles
+from sluice import models
+from sluice.backing import Backing
 from sluice_cli.platform import Platform
 from sluice_recommender.api.answers import RecommendedItem
 from sluice_recommender.api.asking import Ask, query_of, search_body
 from sluice_recommender.api.shelf import Metadata
 from sluice_recommender.api.wire import Wire
 
-MODEL, ASKED = "default.demo", 300
+ASKED = 300
 _SUM = re.compile(r"^sluice_search_seconds_sum(?:{[^}]*})? (\S+)$", re.MULTILINE)
 _COUNT = re.compile(r"^sluice_search_seconds_count(?:{[^}]*})? (\S+)$", re.MULTILINE)
 
 
 def stages(platform: Platform, pod: str, users: Sequence[str]) -> list[tuple[str, str]]:
     """Return (stage, milliseconds) rows; ``pod`` is the stable pod's address."""
-    home, users = Home(platform.home), users[:ASKED]
-    source = home.source("shop")
-    profiles, metadata = EmbeddedProfiles(source), Metadata(EmbeddedItems(source))
-    snapshot = EmbeddedRouting(home.model(MODEL)).read().stable
+    backing = Backing(msgspec.structs.replace(platform.connected, home=str(platform.home)))
+    model, users = models.load(platform.model_file), users[:ASKED]
+    source = model.spec.source.name
+    profiles, metadata = backing.profiles(source), Metadata(backing.items(source))
+    routing = backing.routing(model.key).read()
+    assert routing is not None
+    snapshot = routing.stable
     queries = [query_of(Ask(user_id=user, n=10), profiles.get(user), exclude_seen=True) for user in users]
     bodies = [
         msgspec.json.encode({"snapshot": snapshot, **search_body(query, 10, None)}) for query in queries
@@ -49,9 +51,10 @@ def stages(platform: Platform, pod: str, users: Sequence[str]) -> list[tuple[str
     targets = [f"/v1/recommendations/{user}?n=10" for user in users]
     whole = load.in_own_process(platform.port, 1, 3.0, targets).p50_ms
     wire.close()
+    backing.close()
     rest = whole - profile - encoding - hop - answer
     rows = {
-        "profile read (SQLite)": profile,
+        "profile read": profile,
         "query as JSON": encoding,
         "search in the pod": search,
         "HTTP hop to the pod without the search": hop - search,

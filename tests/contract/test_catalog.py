@@ -44,6 +44,16 @@ def test_every_claim_is_above_all_earlier_ones(catalog_port, catalog):
     assert claimed == sorted(set(claimed))
 
 
+def test_every_trainer_can_see_whether_a_newer_one_has_claimed(catalog_port, catalog):
+    assert catalog.epoch() == 0
+    mine = catalog.claim()
+    assert catalog.epoch() == mine
+    newer = catalog_port.open().claim()
+    assert catalog.epoch() == newer > mine
+    catalog.commit(entry("s1", newer))
+    assert catalog.epoch() == newer
+
+
 def test_claims_at_once_are_all_different(catalog_port, at_once):
     openers = [catalog_port.open() for _ in range(4)]
     claims = at_once(*[lambda opener=opener: [opener.claim() for _ in range(20)] for opener in openers])
@@ -136,3 +146,27 @@ def test_of_two_trainers_at_once_only_the_newer_ones_commits_follow_its_claim(ca
     assert failed is None
     names = [each.id for each in newer.entries()]
     assert names == [f"old-{n}" for n in range(committed)] + [f"new-{n}" for n in range(20)]
+
+
+def test_commits_releases_and_claims_at_once_lose_nothing(catalog_port, catalog, at_once):
+    epoch = catalog.claim()
+    for number in range(10):
+        catalog.commit(entry(f"old-{number}", epoch))
+
+    def commit() -> None:
+        for number in range(10):
+            catalog_port.open().commit(entry(f"new-{number}", epoch))
+
+    def release() -> None:
+        for number in range(10):
+            catalog_port.open().release({f"old-{number}"}, number + 1)
+
+    def remove() -> None:
+        for number in range(10):
+            catalog_port.open().remove(f"new-{number}")  # refused or passed over: it is not released
+
+    assert at_once(commit, release, remove) == [None] * 3
+    assert {each.id: each.released for each in catalog.entries()} == {
+        f"{age}-{number}": age == "old" for age in ("old", "new") for number in range(10)
+    }
+    assert catalog.epoch() == epoch

@@ -1,8 +1,10 @@
-"""The evidence port: an append-only ledger that is added up per rollout."""
+"""The evidence port: what writers say, added up per rollout, each piece once."""
 
 import random
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from sluice.evidence import (
     LATENCY_BOUNDS_MS,
@@ -60,21 +62,25 @@ def test_a_key_is_counted_once_and_its_first_row_stays(evidence_port, evidence):
     assert totals.requests_at == 1.0
 
 
-@pytest.mark.parametrize("changed", ["rollout", "snapshot", "writer", "sequence"])
+@pytest.mark.parametrize(
+    "changed", [{"rollout": "r2"}, {"snapshot": "s2"}, {"writer": "paired/other"}, {"sequence": "0:2-3"}]
+)
 def test_rows_that_differ_in_one_part_of_the_key_are_two(evidence, changed):
     key = {"rollout": "r1", "snapshot": "s1", "writer": "paired/m", "sequence": "0:1-2"}
-    for fields in (key, key | {changed: "paired/other"}):
+    for fields in (key, key | changed):
         evidence.append([EvidenceRow(at=1.0, paired={"mrr": Paired(n=1)}, **fields)])
-    expected = 1 if changed == "rollout" else 2
+    expected = 1 if "rollout" in changed else 2
     assert evidence.totals("r1", 0).paired["mrr"].n == expected
 
 
 def test_requests_count_only_since_the_asked_weight_was_given_and_quality_over_the_whole_rollout(evidence):
-    for given in (0, 5, 50):
+    for weight in (0, 5, 50):
         evidence.append(
             [
-                row(given, requests=requests(10 + given), weight_epoch=given),
-                row(given, writer="paired/m", paired={"mrr": Paired(n=3, candidate=1.5)}, weight_epoch=given),
+                row(weight, requests=requests(10 + weight), weight_epoch=weight),
+                row(
+                    weight, writer="paired/m", paired={"mrr": Paired(n=3, candidate=1.5)}, weight_epoch=weight
+                ),
             ]
         )
     assert evidence.totals("r1", 5).requests["s1"].n == 15
@@ -147,19 +153,89 @@ def test_rollouts_are_apart_and_purging_deletes_all_but_the_named(evidence_port,
     assert evidence.totals("r2", 0) == EvidenceTotals()
 
 
-def test_a_replay_in_any_order_and_number_adds_up_to_the_same(evidence_port):
-    chance = random.Random(3)
-    rows = [row(number, requests=requests(number, bucket=number % 5)) for number in range(40)]
-    expected = sum(range(40))
-    for _ in range(3):
-        evidence = evidence_port.elsewhere()
-        handed = rows + [chance.choice(rows) for _ in range(60)]
-        chance.shuffle(handed)
-        while handed:
-            size = chance.randrange(1, 9)
-            evidence.append(handed[:size])
-            handed = handed[size:]
-        assert evidence.totals("r1", 0).requests["s1"].n == expected
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_end_of_what_a_writer_said_appended_again_changes_nothing(evidence_port, data):
+    rows = [
+        row(number, requests=requests(number, bucket=number % 5), weight_epoch=number // 7)
+        for number in range(1, data.draw(st.integers(1, 16)))
+    ]
+    rows += [plan((0, 10 * n, 10 * n + 10), n=n) for n in range(1, data.draw(st.integers(1, 6)))]
+    rows += [
+        row(f"a:{n}.0", writer="hits/0", hits=Hits(users=n)) for n in range(data.draw(st.integers(0, 4)))
+    ]
+    evidence = evidence_port.elsewhere()
+    _append_in_batches(evidence, rows, data)
+    expected = [evidence.totals("r1", epoch) for epoch in range(3)]
+    assert sum(sum(each.n for each in totals.requests.values()) for totals in expected) == sum(
+        each.requests.n for each in rows if each.requests
+    )
+    for _ in range(2):
+        _append_in_batches(evidence, rows[data.draw(st.integers(0, len(rows))) :], data)
+        assert [evidence.totals("r1", epoch) for epoch in range(3)] == expected
+
+
+def _append_in_batches(evidence, rows, data):
+    while rows:
+        size = data.draw(st.integers(1, len(rows)))
+        evidence.append(rows[:size])
+        rows = rows[size:]
+
+
+def plan(*ranges: tuple[int, int, int], n: int, **fields) -> EvidenceRow:
+    """What a trainer says of the events in ranges of partitions."""
+    sequence = ",".join(f"{part}:{start}-{end}" for part, start, end in ranges)
+    return row(sequence, writer="paired/m", paired={"mrr": Paired(n=n)}, **fields)
+
+
+def test_a_second_trainer_that_cuts_the_same_offsets_into_other_plans_counts_nothing_twice(evidence):
+    evidence.append([plan((0, 0, 100), (1, 50, 80), n=7), plan((0, 100, 150), n=5)])
+    for again in (
+        plan((0, 0, 150), (1, 50, 80), n=90),
+        plan((0, 149, 200), n=90),
+        plan((0, 150, 200), (1, 70, 90), n=90),  # one partition of two overlaps
+        plan((0, 120, 130), n=90, weight_epoch=8),
+    ):
+        evidence.append([again])
+        assert evidence.totals("r1", 0).paired["mrr"].n == 12
+    evidence.append([plan((0, 150, 200), (1, 80, 90), n=1), plan((2, 0, 5), n=2)])
+    assert evidence.totals("r1", 0).paired["mrr"].n == 15
+
+
+def test_the_same_offsets_scored_for_another_candidate_or_rollout_count_there(evidence):
+    evidence.append([plan((0, 0, 100), n=7), plan((0, 0, 100), n=5, rollout="r2")])
+    evidence.append([plan((0, 0, 100), n=3, snapshot="s2")])
+    assert (evidence.totals("r1", 0).paired["mrr"].n, evidence.totals("r2", 0).paired["mrr"].n) == (10, 5)
+
+
+def test_a_replay_does_not_tell_that_its_writer_lives_but_hits_that_have_come_no_further_do(evidence):
+    evidence.append(
+        [plan((0, 0, 9), n=1, at=50.0), row("a:3.0", writer="hits/0", hits=Hits(users=1), at=50.0)]
+    )
+    evidence.append(
+        [plan((0, 0, 9), n=1, at=60.0), row("a:2.0", writer="hits/0", hits=Hits(users=1), at=60.0)]
+    )
+    totals = evidence.totals("r1", 0)
+    assert (totals.paired_at, totals.hits_at) == (50.0, 60.0)
+
+
+def test_two_trainers_at_once_count_each_offset_once(evidence_port, evidence, at_once):
+    def work(size: int) -> None:
+        mine = evidence_port.open()
+        for start in range(0, 60, size):
+            mine.append([plan((0, start, start + size), n=size)])
+
+    assert at_once(lambda: work(3), lambda: work(3), lambda: work(3)) == [None] * 3
+    assert evidence.totals("r1", 0).paired["mrr"].n == 60
+
+
+def test_a_late_row_of_a_purged_rollout_does_no_harm(evidence):
+    evidence.append([plan((0, 0, 9), n=4)])
+    evidence.purge({"r2"})
+    evidence.append([plan((0, 9, 12), n=3), plan((0, 0, 9), n=2, rollout="r2")])
+    assert evidence.totals("r2", 0).paired["mrr"].n == 2
+    evidence.purge({"r2"})
+    assert evidence.totals("r1", 0) == EvidenceTotals()
 
 
 def test_appending_nothing_is_fine(evidence):

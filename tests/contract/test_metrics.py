@@ -56,8 +56,8 @@ def test_a_family_is_as_declared() -> None:
 
 
 def test_the_page_is_current() -> None:
-    page = (ROOT / metrics_page.FILE).read_text()
-    assert metrics_page.current(page) == page
+    page = (ROOT / metrics_page.PAGE.file).read_text()
+    assert metrics_page.PAGE.current(page, metrics_page.tables()) == page
 
 
 @pytest.mark.parametrize("process", Process)
@@ -71,11 +71,11 @@ def test_the_page_shows_what_each_process_emits(process: Process) -> None:
 
 def test_a_page_without_its_marks_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="lacks the mark"):
-        metrics_page.current("# Metrics\n")
+        metrics_page.PAGE.current("# Metrics\n", "")
 
 
 def test_queries_of_the_page_name_metrics_and_labels_that_exist() -> None:
-    page = (ROOT / metrics_page.FILE).read_text().partition("## All metrics")[0]
+    page = (ROOT / metrics_page.PAGE.file).read_text().partition("## All metrics")[0]
     for name, labels in re.findall(r"(sluice_\w+)(?:\{([^}]*)\})?", page):
         base = re.sub(r"_(bucket|count|sum)$", "", name)
         assert base in DECLARED, name

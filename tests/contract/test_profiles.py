@@ -207,3 +207,39 @@ def test_a_batch_that_cannot_be_folded_in_changes_nothing(profiles):
     assert profiles.get("u").seen == ("a",)
     profiles.apply(PART, {"u": [viewed(2, "b")], "v": [viewed(3, "b", "v")]})
     assert profiles.get("u").seen == profiles.get("v").seen == ("a", "b")
+
+
+def test_partitions_and_descriptions_at_once_of_one_user_lose_nothing(profiles_port, profiles, at_once):
+    def act(partition: int) -> None:
+        mine = profiles_port.open()
+        for offset in range(25):
+            mine.apply(Partition("t", partition), {"u": [viewed(offset, f"{partition}-{offset}")]})
+
+    def describe() -> None:
+        mine = profiles_port.open()
+        for offset in range(25):
+            mine.describe(said(offset, features=(f"f{offset}",)))
+
+    assert at_once(lambda: act(0), lambda: act(1), describe) == [None] * 3
+    profile = profiles.get("u")
+    assert profile.offsets == {0: 24, 1: 24}
+    assert profile.features == ("f24",)
+    for partition in "01":
+        mine = [item for item in profile.seen if item.startswith(partition)]
+        assert mine == [f"{partition}-{offset}" for offset in range(25)]
+    assert len(profile.recent) == 50
+
+
+def test_two_writers_of_one_partition_at_once_fold_each_event_in_once(profiles_port, profiles, at_once):
+    log = [viewed(offset, f"i{offset % 7}", "uvw"[offset % 3]) for offset in range(40)]
+
+    def work(size: int) -> None:
+        mine = profiles_port.open()
+        for start in range(0, 40, size):
+            mine.apply(PART, by_user(log[max(0, start - 3) : start + size]))
+
+    assert at_once(lambda: work(4), lambda: work(5)) == [None] * 2
+    once = profiles_port.elsewhere()
+    once.apply(PART, by_user(log))
+    for user in "uvw":
+        assert profiles.get(user) == once.get(user)

@@ -23,6 +23,7 @@ def test_there_is_no_routing_at_first(routing_store):
         routing(1, 5),
         routing(0, stable=None, candidate=None, rollout=""),
         routing(2**40, 100, renewed=1_700_000_000.25, rollout="ü"),
+        routing(3, 50, weight_epoch=2, since=1_700_000_000.5),
     ],
 )
 def test_what_is_published_is_read_back_whole(routing_port, routing_store, published):

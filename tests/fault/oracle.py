@@ -6,7 +6,7 @@ and have tests of their own. Everything that can go wrong in a crash is done her
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import closing
 from sqlite3 import connect
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from sluice.encoder import RECENT_LIMIT
 from sluice.errors import InvalidRecord
 from sluice.events import EventLog, StoredRecord
 from sluice.items import HALF_LIFE_S, LANDMARK_S
-from sluice.profile import SEEN_LIMIT
+from sluice.profile import SEEN_LIMIT, Profiles
 from sluice.records import Forget, decode_answer, decode_interaction, decode_item, decode_user
 from sluice.topics import topics_of
 from sluice_recommender.profiles.attribution import ANSWERS_CAP, SLACK_MS, Click, Given, credits_of
@@ -39,8 +39,8 @@ class User(NamedTuple):
 class Truth:
     """What follows from the records of one source."""
 
-    def __init__(self, log: EventLog, weights: Mapping[str, float]) -> None:
-        self._weights = weights
+    def __init__(self, log: EventLog, weights: Mapping[str, float], source: str = SOURCE) -> None:
+        self._weights, self.topics = weights, topics_of(source)
         self.users: dict[str, User] = defaultdict(User)
         self.items: dict[str, bytes] = {}
         self.letters: set[Origin] = set()
@@ -52,10 +52,10 @@ class Truth:
         self._answers: dict[tuple[str, int], list[Given]] = defaultdict(list)
         self._forgotten: dict[str, int] = {}
         readers = {
-            TOPICS.interactions: self._interaction,
-            TOPICS.answers: self._answer,
-            TOPICS.items: self._item,
-            TOPICS.users: self._user,
+            self.topics.interactions: self._interaction,
+            self.topics.answers: self._answer,
+            self.topics.items: self._item,
+            self.topics.users: self._user,
         }
         for topic, reader in readers.items():
             for record in records(log, topic):
@@ -162,11 +162,15 @@ def check_stores(home: Home, truth: Truth) -> None:
 
 def check_profiles(home: Home, truth: Truth) -> None:
     """Assert that each user's profile is the fold of their records."""
-    profiles = EmbeddedProfiles(home.source(SOURCE))
     with closing(connect(home.folder / f"source-{SOURCE}.db")) as database:
         stored = {user for (user,) in database.execute("SELECT user_id FROM profiles")}
+    check_users(EmbeddedProfiles(home.source(SOURCE)), truth, stored)
+
+
+def check_users(profiles: Profiles, truth: Truth, stored: Set[str] = frozenset()) -> None:
+    """Assert the same of any store, of the users in the log and of those known to be ``stored``."""
     found = {}
-    for user in stored | set(truth.users):
+    for user in stored | truth.users.keys():
         profile = profiles.get(user)
         if profile is not None:
             recent = tuple((each.item_id, each.event, each.value, each.ts) for each in profile.recent)
@@ -178,7 +182,11 @@ def check_profiles(home: Home, truth: Truth) -> None:
 def check_popularity(home: Home, truth: Truth) -> None:
     """Assert equal counts but for the rounding of n additions: relative 1e-9, far below one event in a million."""
     with closing(connect(home.folder / f"source-{SOURCE}.db")) as database:
-        counts = dict(database.execute("SELECT item_id, count FROM popularity"))
+        check_counts(dict(database.execute("SELECT item_id, count FROM popularity")), truth)
+
+
+def check_counts(counts: Mapping[str, float], truth: Truth) -> None:
+    """Assert the same of counts from any store."""
     expected = truth.popularity
     assert counts.keys() == expected.keys()
     wrong = {
@@ -189,10 +197,10 @@ def check_popularity(home: Home, truth: Truth) -> None:
     assert not wrong
 
 
-def letters(log: EventLog) -> list[Origin]:
+def letters(log: EventLog, topic: str = TOPICS.dead_letters) -> list[Origin]:
     """Return where the dead letters come from, one entry a letter."""
     found = []
-    for letter in records(log, TOPICS.dead_letters):
+    for letter in records(log, topic):
         headers = dict(letter.headers)
         found.append((headers["topic"].decode(), int(headers["partition"]), int(headers["offset"])))
     return found
@@ -200,7 +208,7 @@ def letters(log: EventLog) -> list[Origin]:
 
 def check_letters(log: EventLog, truth: Truth) -> None:
     """Assert one dead letter for each unreadable record and no other."""
-    found = letters(log)
+    found = letters(log, truth.topics.dead_letters)
     assert len(found) == len(set(found)), "a dead letter was written twice"
     assert set(found) == truth.letters
 

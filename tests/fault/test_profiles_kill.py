@@ -15,8 +15,8 @@ def shop(tmp_path: Path, children: Children) -> Shop:
     return Shop(tmp_path, children)
 
 
-WRITES = 11
-"""In one life: topics; stores, attribution, dead letters, positions; a round of credit (1 + 5)."""
+WRITES = 13
+"""In one life: topics; attribution begun; stores, attribution, the group asked, dead letters, positions; credit."""
 
 
 @pytest.mark.smoke

@@ -11,6 +11,7 @@ from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRo
 from sluice.events import NewRecord, Partition, StoredRecord
 from sluice.model import RecommenderModel
 from sluice.records import Forget, Interaction, encode
+from sluice.snapshot.folder import FolderStore
 from sluice.topics import topics_of
 from sluice_trainer import planning
 from sluice_trainer.journal import Plan
@@ -167,7 +168,7 @@ def test_a_clock_that_jumps_by_hours_neither_stops_snapshots_nor_lets_loose_a_st
     loop = Loop(
         Trainer(made, seed=1),
         folder=tmp_path / "trainer",
-        store=tmp_path / "store",
+        store=FolderStore(tmp_path / "store"),
         log=log,
         catalog=catalog,
         evidence=EmbeddedEvidence(database),

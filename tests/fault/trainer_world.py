@@ -7,11 +7,13 @@ undisturbed run carries the same plans out in this process, from the same log in
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import yaml
 from harness import Child, Children, until
 from threadpoolctl import threadpool_limits
@@ -20,15 +22,17 @@ from sluice import models
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting, model_database
 from sluice.events import NewRecord, Partition
-from sluice.evidence import EvidenceTotals
+from sluice.evidence import EvidenceTotals, Paired
 from sluice.records import Forget, Interaction, encode
 from sluice.routing import Routing
+from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice.topics import topics_of
-from sluice_trainer import checkpoint
+from sluice_trainer import checkpoint, journal
 from sluice_trainer.batch import origin
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
+from sluice_trainer.fencing import newest_folder
 from sluice_trainer.journal import Plan
 from sluice_trainer.trainer import Trainer
 
@@ -61,13 +65,31 @@ class World:
         self.model = models.load(self.model_file)
         self._children, self.home = children, Home(folder / "home")
         self.home.folder.mkdir(exist_ok=True)
-        self.folder = self.home.trainer(self.model.key) / Trainer(self.model, SEED).position.spec_hash
-        self.links = self.home.trainer(self.model.key) / "links"
-        self.links.mkdir(parents=True)
+        self._settle()
         self.log, database = self.home.log("shop"), self.home.model(self.model.key)
         self.catalog, self.evidence = EmbeddedCatalog(database), EmbeddedEvidence(database)
         self.routing = EmbeddedRouting(database)
         self.chance, self.sent = random.Random(1), 0
+
+    def _settle(self) -> None:
+        self.place = self.home.trainer(self.model.key) / Trainer(self.model, SEED).position.spec_hash
+        self.links = self.home.trainer(self.model.key) / "links"
+        self.links.mkdir(parents=True)
+
+    def move(self) -> None:
+        """Give the next trainer a disk of its own, and all else in common with the last one."""
+        home = self.home.folder.with_name("elsewhere")
+        home.mkdir()
+        for shared in self.home.folder.iterdir():
+            if shared.name != "trainer" and shared.suffix in ("", ".db"):
+                (home / shared.name).symlink_to(shared)
+        self.home = Home(home)
+        self._settle()
+
+    @property
+    def folder(self) -> Path:
+        """Where the newest trainer keeps its journals and checkpoints; no such folder before the first one."""
+        return newest_folder(self.place) or self.place
 
     # --- the stream
 
@@ -119,18 +141,11 @@ class World:
 
     def plans(self) -> list[Plan]:
         """Return every plan journaled so far. Only reads: a live trainer may be writing the last line."""
-        for path in self.folder.glob("journal-*.log"):
+        for path in self.place.glob("*/journal-*.log"):
             if not (self.links / path.name).exists():
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed: linked long ago
                     os.link(path, self.links / path.name)
-        paths = sorted(self.links.iterdir())
-        ends = [int(path.stem.removeprefix("journal-")) for path in paths[1:]] + [1 << 60]
-        return [
-            plan
-            for path, end in zip(paths, ends, strict=False)
-            for plan in _plans(path.read_bytes())
-            if plan.sequence <= end
-        ]
+        return journal.plans_in(self.links)
 
     def left(self) -> int:
         """How many records no journaled plan covers."""
@@ -153,15 +168,21 @@ class World:
 
     # --- what an undisturbed run makes of it
 
-    def check(self, folder: Path, child: Child) -> None:
-        """Stop the trainer; all it leaves must be what an undisturbed run of the same plans leaves."""
+    def check(
+        self, folder: Path, child: Child, *, left: Collection[str] = (), counted: Paired | None = None
+    ) -> None:
+        """Stop the trainer; all it leaves must be what an undisturbed run of the same plans leaves.
+
+        A trainer on a disk of its own finds the snapshots that another one ``left``, and has evidence (of the
+        reciprocal rank) added to what that one ``counted``.
+        """
         assert child.stop(DEADLINE_S) == 0, child.says()[-3000:]
         final, plans = checkpoint.newest(self.folder), self.plans()
         assert final is not None
         assert [plan.sequence for plan in plans] == list(range(1, final.position.sequence + 1))
         ends = self.log.end_offsets(TOPICS.interactions)
         assert final.position.offsets == {part.number: end for part, end in ends.items()}
-        trainer, catalog, evidence, refused = self._undisturbed(folder)
+        trainer, catalog, evidence, refused = self._undisturbed(folder, left)
         expected = trainer.checkpoint()
         assert final.position == expected.position
         assert (final.users, final.items) == (expected.users, expected.items)
@@ -172,10 +193,18 @@ class World:
         position = final.position
         passed_over = position.duplicates + position.rejected + position.forgets
         assert position.interactions + passed_over == sum(ends.values()), "every record is counted once"
-        assert sorted(self.letters()) == sorted(refused)
+        letters = self.letters()
+        assert len(set(letters)) == len(letters)
+        assert set(letters) == set(refused) if counted is None else set(letters) >= set(refused)
         assert len(refused) == position.refused
-        assert self.evidence.totals("r", 0).paired == evidence.paired  # heartbeats move its time alone
-        ours, theirs = self.catalog.entries(), catalog.entries()
+        paired = self.evidence.totals("r", 0).paired  # heartbeats move its time alone
+        if counted is None:
+            assert paired == evidence.paired
+        else:
+            total = counted + evidence.paired.get("mrr", Paired())
+            assert msgspec.structs.astuple(paired["mrr"]) == pytest.approx(msgspec.structs.astuple(total))
+        ours = [entry for entry in self.catalog.entries() if entry.id not in left]
+        theirs = catalog.entries()
         assert [(each.id, each.digest, each.parent) for each in ours] == [
             (each.id, each.digest, each.parent) for each in theirs
         ]
@@ -187,11 +216,15 @@ class World:
         for entry in self.catalog.entries():
             assert verify(store / entry.id, entry.digest).interactions == entry.interactions
 
-    def _undisturbed(self, folder: Path) -> tuple[Trainer, EmbeddedCatalog, EvidenceTotals, list[Any]]:
+    def _undisturbed(
+        self, folder: Path, left: Collection[str]
+    ) -> tuple[Trainer, EmbeddedCatalog, EvidenceTotals, list[Any]]:
         import torch
 
         torch.set_num_threads(1)
-        trainer, store = Trainer(self.model, SEED), folder / "store"
+        trainer, store = Trainer(self.model, SEED), FolderStore(folder / "store")
+        for name in left:
+            shutil.copytree(self.home.snapshots(self.model.key) / name, folder / "store" / name)
         database = model_database(folder / "undisturbed.db")
         catalog, evidence = EmbeddedCatalog(database), EmbeddedEvidence(database)
         cutter, contenders = Cutter(store, catalog, catalog.claim()), Contenders(store)
@@ -210,8 +243,3 @@ class World:
             found = self.log.read({Partition(TOPICS.interactions, part): start}, end - start, 1.0)
             assert [each.offset for each in found] == list(range(start, end))
             yield from found
-
-
-def _plans(data: bytes) -> list[Plan]:
-    lines = [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
-    return [msgspec.json.decode(line.partition(b" ")[2], type=Plan) for line in lines]

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from harness import until
 
+from sluice.backing import Backing
 from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedCatalog
 from sluice.records import Interaction
+from sluice_cli.connections import settings_of
 from sluice_cli.datasets.synthetic import Shape, generate
 from sluice_cli.demo.client import ApiFailed, Client
 from sluice_cli.demo.run import sample
@@ -99,11 +100,11 @@ def test_a_promoted_candidate_becomes_stable_and_a_rollback_holds(
 def test_a_sabotaged_candidate_is_stopped_before_any_user_sees_it(
     platform: Platform, client: Client, rollout: EmbeddedRollout
 ) -> None:
-    home = Home(platform.home)
+    backing = Backing(settings_of(platform.home))
     eventually(lambda: rollout.read()[1].stable is not None, "something is stable")
     stable = rollout.read()[1].stable
     assert stable is not None
-    name = sabotage(home.snapshots(KEY), EmbeddedCatalog(home.model(KEY)), stable, 1)
+    name = sabotage(backing.snapshots(KEY), backing.catalog(KEY), stable, 1)
     eventually(lambda: rollout.read()[1].candidate == name, "it rolls")
     eventually(lambda: rollout.read()[1].weight == 0, "nobody is sent to it")
     late = iter(DATA.interactions[2_400:])

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
 from threadpoolctl import threadpool_limits
@@ -26,12 +25,14 @@ from sluice.events import NewRecord, Partition
 from sluice.evidence import EvidenceTotals
 from sluice.records import Forget, Interaction, encode
 from sluice.routing import Routing
+from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice.topics import topics_of
 from sluice_trainer import checkpoint
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
-from sluice_trainer.journal import Plan
+from sluice_trainer.fencing import newest_folder
+from sluice_trainer.journal import Plan, plans_in
 from sluice_trainer.trainer import Trainer
 
 DEADLINE_S = 60.0
@@ -144,13 +145,13 @@ class World:
         return True
 
     def epoch(self) -> int:
-        return self.catalog._epoch()
+        return self.catalog.epoch()
 
     # --- what it journaled
 
     def keep_journals(self) -> None:
         """Link every journal there is: a link sees what is appended later, and outlives its deletion."""
-        for path in self.folder.glob("journal-*.log"):
+        for path in self.folder.glob("*/journal-*.log"):
             if not (self.links / path.name).exists():
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed: linked long ago
                     os.link(path, self.links / path.name)
@@ -158,13 +159,7 @@ class World:
     def plans(self) -> list[Plan]:
         """Return every plan journaled so far. Only reads: a live trainer may be writing the last line."""
         self.keep_journals()
-        lines = [
-            line
-            for path in sorted(self.links.iterdir())
-            for line in path.read_bytes().splitlines(keepends=True)
-            if line.endswith(b"\n")
-        ]
-        return [msgspec.json.decode(line.partition(b" ")[2], type=Plan) for line in lines]
+        return plans_in(self.links)
 
     def learned(self) -> int:
         """How many records the journaled plans cover."""
@@ -177,7 +172,7 @@ class World:
 
 def undisturbed(world: World, folder: Path) -> tuple[Trainer, EmbeddedCatalog, EvidenceTotals]:
     """Carry the journaled plans out once, without any checkpoint, kill or process in between."""
-    trainer, store = Trainer(world.model, SEED), folder / "store"
+    trainer, store = Trainer(world.model, SEED), FolderStore(folder / "store")
     database = model_database(folder / "undisturbed.db")
     catalog, evidence = EmbeddedCatalog(database), EmbeddedEvidence(database)
     cutter, contenders = Cutter(store, catalog, catalog.claim()), Contenders(store)
@@ -207,7 +202,7 @@ def test_a_trainer_killed_at_random_instants_ends_bit_equal_to_an_undisturbed_ru
     import torch
 
     world.start()
-    wait_for(lambda: world.alive() and any(world.folder.glob("journal-*.log")), "journal")
+    wait_for(lambda: world.alive() and any(world.folder.glob("*/journal-*.log")), "journal")
     world.keep_journals()
     world.send(2 * WARMUP)  # records; the warm-up counts what is left of them without repeats and nonsense
     wait_for(lambda: world.alive() and bool(world.catalog.entries()), "first snapshot")
@@ -235,7 +230,7 @@ def test_a_trainer_killed_at_random_instants_ends_bit_equal_to_an_undisturbed_ru
     world.stop()
     assert kills == ROUNDS + 1
 
-    final = checkpoint.newest(world.folder)
+    final = checkpoint.newest(newest_folder(world.folder))
     position, plans = final.position, world.plans()
     assert [plan.sequence for plan in plans] == list(range(1, position.sequence + 1))
     accepted = position.interactions + position.forgets

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,10 +24,10 @@ def check(model: RecommenderModel) -> None:
 
 
 class Checking:
-    """``sluice rollout lint FILE`` in a child, because the learners' libraries take seconds and much memory."""
+    """``sluice rollout lint FILES`` in a child, because the learners' libraries take seconds and much memory."""
 
-    def __init__(self, file: Path) -> None:
-        command = [sys.executable, "-m", "sluice_cli.main", "rollout", "lint", str(file)]
+    def __init__(self, files: Sequence[Path]) -> None:
+        command = [sys.executable, "-m", "sluice_cli.main", "rollout", "lint", *map(str, files)]
         self._child = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

@@ -12,19 +12,16 @@ import structlog
 from msgspec import Meta
 
 from sluice import instruments, logs, models, settings, statsd, status
-from sluice.catalog import CatalogEntry
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
-from sluice.errors import Conflict, SluiceError, SnapshotRefused, StaleEpoch, StorageUnavailable
+from sluice.backing import Backing
+from sluice.errors import Conflict, SluiceError, StaleEpoch, StorageUnavailable
 from sluice.metrics import Process
 from sluice.model import RecommenderModel
-from sluice.snapshot.entry import path_of
-from sluice.snapshot.verify import verify
 from sluice_cli.fleet import LocalFleet
 from sluice_operator.controller import Controller
 from sluice_operator.embedded import EmbeddedRollout
 from sluice_operator.exposition import CountedNotes, RolloutExposition
 from sluice_operator.rollout.state import RolloutState
+from sluice_operator.verifying import VerifiedEntries
 
 _LOG = structlog.get_logger()
 
@@ -35,47 +32,28 @@ class ControllerSettings(settings.Settings, frozen=True, kw_only=True):
     interval_seconds: Annotated[float, Meta(gt=0, description="Time between two passes, in seconds.")] = 0.25
     metrics_port: Annotated[settings.Port, Meta(description="Port of health and metrics; 0 = none.")] = 0
     metrics_host: Annotated[str, Meta(description="Address of health and metrics.")] = "127.0.0.1"
-
-
-class VerifiedEntries:
-    """Checks each snapshot of the catalog once: files against manifest, manifest against catalog."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, bool] = {}
-
-    def __call__(self, entry: CatalogEntry) -> bool:
-        """Return whether a snapshot is sound; one that cannot be read now is asked for again."""
-        if entry.id not in self._known:
-            try:
-                self._known[entry.id] = self._check(entry)
-            except StorageUnavailable as error:
-                _LOG.warning("snapshot cannot be read now", snapshot=entry.id, reason=str(error))
-                return False
-        return self._known[entry.id]
-
-    def _check(self, entry: CatalogEntry) -> bool:
-        try:
-            verify(path_of(entry), entry.digest)
-        except SnapshotRefused as error:
-            _LOG.error("snapshot refused", snapshot=entry.id, reason=str(error))
-            return False
-        return True
+    fleet: Annotated[
+        str,
+        Meta(description="Folder of this model below <home>/fleet; empty = no other model runs beside it."),
+    ] = ""
 
 
 def create(configured: ControllerSettings, model: RecommenderModel) -> Controller:
-    """Wire the controller to the embedded adapters and the local fleet."""
-    home = Home(configured.home_path)
-    database, rollout = home.model(model.key), EmbeddedRollout(home.rollout(model.key))
+    """Wire the controller to its adapters and the local fleet."""
+    backing = Backing(configured)
+    rollout = EmbeddedRollout(backing.home.rollout(model.key))
     return Controller(
         model.spec,
         status=rollout,
         commands=rollout,
         notes=CountedNotes(rollout, model.key),
-        fleet=LocalFleet(configured.home_path),
-        catalog=EmbeddedCatalog(database),
-        evidence=EmbeddedEvidence(database),
-        routing=EmbeddedRouting(database),
-        verified=VerifiedEntries(),
+        fleet=LocalFleet(configured.home_path, configured.fleet),
+        catalog=backing.catalog(model.key),
+        evidence=backing.evidence(model.key),
+        routing=backing.routing(model.key),
+        verified=VerifiedEntries(
+            backing.snapshots(model.key) if configured.store else None, configured.home_path
+        ),
     )
 
 

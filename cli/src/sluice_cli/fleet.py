@@ -2,9 +2,10 @@
 
 ``<home>/fleet/`` holds ``pods.json`` (written by the supervisor: what runs), ``canary.replicas`` (written
 by the controller: what should run), ``<pod>.snapshots`` (written by the controller: what each should hold;
-it plays the part of the downward-API file), ``epoch`` (the highest that has acted, changed
-under ``epoch.lock``) and ``platform.json``
-(written by the supervisor while it runs, for whoever watches).
+it plays the part of the downward-API file), ``epoch`` (the highest that has acted, changed under ``epoch.lock``),
+``owner`` (the model that all this is about) and ``platform.json`` (written by the supervisor while it runs, for
+whoever watches). Where several models run side by side, all but ``platform.json`` lie in ``<home>/fleet/<model>/``,
+for each model its own.
 """
 
 import fcntl
@@ -47,7 +48,7 @@ class LocalProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalPlatform(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor runs: its own process id and start, the model's file, the API's address."""
+    """What a supervisor runs: its own process id and start, the models' files (comma separated), the API's address."""
 
     pid: int
     started: float
@@ -57,11 +58,18 @@ class LocalPlatform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Files:
-    """The files of the fleet folder."""
+    """The files of a fleet folder: the home's, or that of ``model`` in it."""
 
-    def __init__(self, home: Path) -> None:
-        self.folder = home / "fleet"
+    def __init__(self, home: Path, model: str = "") -> None:
+        self.folder = home / "fleet" / model
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def claim(self, owner: str) -> None:
+        """Begin anew if another model had this folder before: its epochs and snapshots say nothing about this one."""
+        if not (file := self.folder / "owner").exists() or file.read_text() != owner:
+            for old in (*self.folder.glob("*.snapshots"), self.folder / "epoch"):
+                old.unlink(missing_ok=True)
+        replace(file, owner.encode())
 
     def wanted(self, pod: str) -> Path:
         """Return the file that names the snapshots a pod should hold."""
@@ -134,8 +142,8 @@ class Files:
 class LocalFleet:
     """:class:`~sluice_operator.controller.FleetPort` over processes of this machine."""
 
-    def __init__(self, home: Path) -> None:
-        self._files = Files(home)
+    def __init__(self, home: Path, model: str = "") -> None:
+        self._files = Files(home, model)
 
     def observe(self) -> Fleet:
         """See :class:`~sluice_operator.controller.FleetPort`."""

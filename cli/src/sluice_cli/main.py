@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from sluice import __version__
-from sluice_cli.commands import datasets, keys, offline, recommend, rollout, serve, snapshots, top
+from sluice_cli.commands import (
+    backends,
+    datasets,
+    experiment,
+    keys,
+    offline,
+    prepare,
+    recommend,
+    rollout,
+    serve,
+    snapshots,
+    top,
+)
 from sluice_cli.commands.shell import Sluice
 
 app = typer.Typer(
@@ -49,14 +61,17 @@ def root(
 
 app.command("demo")(serve.demo)
 app.command("up")(serve.up)
+app.command("prepare")(prepare.prepare)
 app.command("train")(offline.train)
 app.command("evaluate")(offline.evaluate)
 app.command("recommend")(recommend.recommend)
 app.command("top")(top.top)
+app.command("experiment")(experiment.experiment)
 app.add_typer(snapshots.app)
 app.add_typer(datasets.app)
 app.add_typer(rollout.app)
 app.add_typer(keys.app)
+app.add_typer(backends.app)
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ HANDED_ON: Final = ("SLUICE_LOG_LEVEL", "SLUICE_STATSD")
 """Settings that a person may give all services of a local platform."""
 
 BACKOFF_S: Final = (0.2, 1.0, 5.0, 15.0)
+REPLACED: Final = 3
+"""Exit code of a service that ended because another one does its work now."""
+REPLACED_S: Final = 60.0
+"""So long the other one is left alone; each new try would take its work from it again."""
 _LOG = structlog.get_logger()
 _HTTP: Final = urllib3.PoolManager(timeout=urllib3.Timeout(1.0), retries=False)
 
@@ -85,16 +89,22 @@ class ServiceProcess:
             self._falls = 0 if now - self._started > 60 else self._falls
             return
         if not self._retry_at:
-            wait = BACKOFF_S[min(self._falls, len(BACKOFF_S) - 1)]
-            self._retry_at, self._falls = now + wait, self._falls + 1
-            code = self._process.returncode
-            _LOG.error(
-                "service ended", name=self.service.name, code=code, last=self.last_line(), retry_s=wait
-            )
+            self._retry_at = now + self._fallen(self._process.returncode)
         if now >= self._retry_at:
             self._retry_at = 0.0
             self.restarts += 1
             self.start()
+
+    def _fallen(self, code: int) -> float:
+        """Tell that it ended; return after how many seconds it is to start again."""
+        told = {"name": self.service.name, "code": code, "last": self.last_line()}
+        if code == REPLACED:
+            _LOG.error("service was replaced by another one, which is left alone", **told, retry_s=REPLACED_S)
+            return REPLACED_S
+        wait = BACKOFF_S[min(self._falls, len(BACKOFF_S) - 1)]
+        self._falls += 1
+        _LOG.error("service ended", **told, retry_s=wait)
+        return wait
 
     def wait_ready(self, deadline: float) -> None:
         """Wait until it answers ready; raises :class:`ServiceFailed` if it ends or ``deadline`` passes."""

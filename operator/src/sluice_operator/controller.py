@@ -182,5 +182,6 @@ def routing_of(action: PublishRouting, epoch: int, now: float) -> Routing:
         candidate=action.candidate,
         weight=action.weight,
         weight_epoch=action.weight_epoch,
+        since=action.since,
         renewed=now,
     )

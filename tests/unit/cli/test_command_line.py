@@ -45,9 +45,9 @@ def test_every_command_has_help_with_two_examples(name: list[str]) -> None:
 
 def test_the_commands_that_were_promised_are_there() -> None:
     assert {" ".join(name) for name in command_names()} == {
-        "demo", "up", "train", "evaluate", "recommend", "top",
+        "demo", "up", "prepare", "train", "evaluate", "recommend", "top", "experiment",
         "snapshots list", "snapshots show", "snapshots verify", "datasets list", "datasets fetch",
-        "keys create", "keys list", "keys revoke",
+        "keys create", "keys list", "keys revoke", "backends fetch", "backends down",
         "rollout get", "rollout promote", "rollout abort", "rollout pause", "rollout resume",
         "rollout rollback", "rollout retry", "rollout history", "rollout lint",
     }  # fmt: skip

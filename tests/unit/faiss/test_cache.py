@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from sluice.errors import SnapshotRefused
+from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice_faiss.cache import Cache
 from sluice_faiss.memory import Memory
@@ -61,12 +62,12 @@ def test_a_snapshot_that_is_gone_from_the_store_is_refused(cache, cut, tmp_path)
 
 def test_a_store_setting_goes_before_the_uri(cut, tmp_path):
     entry = msgspec.structs.replace(cut(), uri="s3://bucket/s1")
-    assert Cache(tmp_path / "cache", tmp_path / "store").fetch(entry, kept).is_dir()
+    assert Cache(tmp_path / "cache", FolderStore(tmp_path / "store")).fetch(entry, kept).is_dir()
 
 
 def test_an_unknown_kind_of_uri_is_refused(cache, cut):
-    with pytest.raises(SnapshotRefused, match="s3"):
-        cache.fetch(msgspec.structs.replace(cut(), uri="s3://bucket/s1"), kept)
+    with pytest.raises(SnapshotRefused, match="gopher:// is no storage known here"):
+        cache.fetch(msgspec.structs.replace(cut(), uri="gopher://hole/s1"), kept)
 
 
 def test_pruning_keeps_what_is_named(cache, cut, tmp_path):

@@ -491,15 +491,21 @@ def test_probes(client):
     assert "sluice_request_seconds" in client.simulate_get("/metrics").text
 
 
-def test_ready_is_when_all_that_requests_need_answers():
-    state = {"down": False}
+def test_ready_is_who_has_read_everything_once_and_stays_so_without_its_stores():
+    down = {"the overlay", "the event log"}
 
-    def probe():
-        if state["down"]:
-            raise StorageUnavailable("log.db cannot be read: disk gone; check the disk")
+    def probe(name):
+        def ask():
+            if name in down:
+                raise StorageUnavailable("the disk is gone; check it")
 
-    ready = Readiness({"the event log": probe})
-    assert ready() is None
-    state["down"] = True
+        return ask
+
+    ready = Readiness({name: probe(name) for name in ("the overlay", "the event log")})
+    assert "the overlay does not answer: the disk is gone" in ready()
+    down.discard("the overlay")
     assert "the event log" in ready()
-    assert "disk gone" in ready()
+    down.clear()
+    assert ready() is None
+    down.update({"the overlay", "the event log"})
+    assert ready() is None

@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from sluice.embedded.log import EmbeddedMembership
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting, model_database
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles, source_database
 from sluice.errors import StorageUnavailable
@@ -42,7 +43,7 @@ class MemoryLog:
         self.now = 1_700_000_000_000
 
     def append(self, topic, records):
-        for key, value, headers in records:
+        for key, value, headers, _ in records:
             where = Partition(topic, 0)
             self.records[topic].append(
                 StoredRecord(where, len(self.records[topic]), self.now, key, value, headers)
@@ -62,6 +63,17 @@ class MemoryLog:
         if found or all(positions[where] == len(self.records[where.topic]) for where in positions):
             return found
         return self.read(positions, limit, timeout_s)
+
+    def begin_offsets(self, topic):
+        return {Partition(topic, 0): 0}
+
+    def offsets_at(self, topic, timestamp):
+        records = self.records[topic]
+        later = (each.offset for each in records if each.timestamp >= timestamp)
+        return {Partition(topic, 0): next(later, len(records))}
+
+    def join(self, group, topics, listener):
+        return EmbeddedMembership(self, group, topics, listener)
 
     def commit(self, group, positions):
         self.positions.update(positions)
@@ -83,6 +95,8 @@ class Crashing:
 
     def __getattr__(self, name):
         method = getattr(self._target, name)
+        if name == "join":
+            return lambda *arguments: Crashing(method(*arguments), self._chance, self._rate)
         if name not in {"apply", "put", "delete", "describe", "record", "append", "commit"}:
             return method
 
@@ -107,7 +121,7 @@ class Keeper:
         self.profiles, self.popularity = EmbeddedProfiles(database), EmbeddedPopularity(database)
         self.items, self.ledger = EmbeddedItems(database), Ledger(folder / "attribution.db", TOPICS)
         self.together = database.writing
-        for each in (database, model, self.ledger._database):
+        for each in (database, model, self.ledger.database):
             each.connection.execute("PRAGMA synchronous = OFF")  # nobody cuts the power here
         routing = EmbeddedRouting(model)
         routing.publish(Routing(epoch=1, rollout="r", stable="s1", candidate="s2", weight=5, renewed=0.0))
@@ -152,6 +166,7 @@ class Keeper:
         self.log.now += 60_000
         rate, self._rate = self._rate, 0.0
         process = self.process()
+        process.step(0.0)
         self.log.now += 60_000  # an idle log's time goes on
         process.credit()
         self._rate = rate

@@ -184,6 +184,7 @@ def test_only_the_snapshots_own_items_are_recorded(fakes):
             "items": ["x", "y"],
             "ts": int(fakes.NOW * 1e3),
             "track": "stable",
+            "experiment": "",
         }
     ]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluice.dead_letters import letter, letters, named_by, origin_of
+from sluice.dead_letters import LARGEST, LARGEST_KEY, letter, letters, named_by, origin_of
 from sluice.embedded.log import EmbeddedLog
 from sluice.events import NewRecord, Partition, StoredRecord
 
@@ -19,8 +19,7 @@ def test_a_letter_names_the_record_it_keeps(tmp_path):
     assert named_by(found) == origin_of(RECORD)
     assert dict(found.headers)["reason"] == b"bad-json"
     assert ("model", b"m") in found.headers
-    assert positions == log.end_offsets("dlt")
-    assert list(letters(log, positions)) == []
+    assert list(letters(log, log.end_offsets("dlt"))) == []
 
 
 @pytest.mark.parametrize(
@@ -28,4 +27,11 @@ def test_a_letter_names_the_record_it_keeps(tmp_path):
 )
 def test_a_letter_in_another_form_names_nothing(headers):
     foreign = NewRecord(b"k", None, headers)
-    assert named_by(StoredRecord(RECORD.partition, 0, 0, *foreign)) is None
+    assert named_by(StoredRecord(RECORD.partition, 0, 0, *foreign[:3])) is None
+
+
+def test_a_very_large_record_is_cut_so_that_its_letter_fits_the_log():
+    made = letter(RECORD._replace(key=b"k" * 600_000, value=b"v" * 600_000), "too-large", "too large")
+    assert (len(made.key), len(made.value or b"")) == (LARGEST_KEY, LARGEST)
+    assert dict(made.headers)["cut"] == b"1200000"
+    assert made.partition == RECORD.partition.number

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sluice.evidence import EvidenceRow, Hits, Paired, add_up
+from sluice.evidence import EvidenceRow, Hits, Paired, Requests, Tally, add_up, folded
 
 
 def hits_of(answers: np.ndarray, hit: np.ndarray) -> Hits:
@@ -71,14 +71,14 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole():
     assert parts[0] + parts[1] + parts[2] == hits_of(answers, hit)
 
 
-def test_adding_up_equals_adding_by_hand_in_any_order_of_rows():
+def test_adding_up_equals_adding_by_hand_in_any_order_of_partitions():
     chance = np.random.default_rng(6)
     rows = [
         EvidenceRow(
             rollout="r",
             snapshot="s",
             writer="paired/m",
-            sequence=str(number),
+            sequence=f"{number}:0-9",
             at=float(number),
             paired={metric: Paired(n=number, candidate=number / 2) for metric in ("mrr", "recall@20")},
         )
@@ -95,3 +95,56 @@ def test_adding_up_equals_adding_by_hand_in_any_order_of_rows():
 def test_no_rows_add_up_to_nothing():
     totals = add_up([], 5)
     assert (totals.paired, totals.requests, totals.hits, totals.paired_at) == ({}, {}, {}, None)
+
+
+def scored(sequence: str, n: int = 1) -> EvidenceRow:
+    return EvidenceRow(
+        rollout="r", snapshot="s", writer="paired/m", sequence=sequence, at=1.0, paired={"mrr": Paired(n=n)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("sequence", "counts"),
+    [
+        ("0:10-20", True),
+        ("1:0-5", True),  # of another partition nothing is counted yet
+        ("0:10-11,1:0-5", True),
+        ("10", True),
+        ("0:9-20", False),
+        ("0:0-10", False),
+        ("0:9-20,1:0-5", False),
+        ("9", False),
+        ("heartbeat:12.500", False),
+        ("", False),
+    ],
+)
+def test_an_increment_counts_if_all_of_it_lies_behind_what_is_counted(sequence, counts):
+    before = folded(Tally(), scored("0:0-10"))
+    after = folded(before, scored(sequence))
+    assert (after is before) == (not counts)
+    assert after.paired["mrr"].n == 1 + counts
+    assert folded(after, scored(sequence)) is after
+
+
+def test_a_tally_does_not_grow_with_its_rows():
+    tally = Tally()
+    for number in range(500):
+        tally = folded(tally, scored(f"0:{number}-{number + 1},1:{2 * number}-{2 * number + 2}"))
+        tally = folded(tally, scored("heartbeat:1.0"))
+    assert tally == Tally(paired={"mrr": Paired(n=500)}, counted={"0": 500, "1": 1_000})
+
+
+def test_requests_are_added_by_the_writers_own_count():
+    tally = Tally()
+    for number in (1, 2, 2, 1, 5, 4):  # it counts up and may leave numbers out
+        row = EvidenceRow(
+            rollout="r",
+            snapshot="s",
+            writer="requests/p",
+            sequence=str(number),
+            at=1.0,
+            requests=Requests(n=10 * number, errors=1),
+        )
+        tally = folded(tally, row)
+    assert tally.requests is not None
+    assert (tally.requests.n, tally.requests.errors) == (80, 3)

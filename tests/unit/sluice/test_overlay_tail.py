@@ -8,7 +8,7 @@ import pytest
 
 from sluice import metrics, overlay_tail
 from sluice.embedded.log import EmbeddedLog
-from sluice.errors import StorageUnavailable
+from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import NewRecord
 from sluice.overlay import Forgotten, Overlay
 from sluice.overlay_tail import Tail
@@ -155,3 +155,34 @@ def test_a_topic_and_a_partition_that_appear_later_are_read_too(tmp_path, monkey
     tail.round()
     assert (len(overlay), forgotten.is_hidden("ann")) == (1, True)
     assert tail.state().lag == 0
+
+
+def test_it_begins_at_the_first_record_kept_and_goes_on_there_when_more_was_deleted_while_it_read(log):
+    class Shrinking:
+        """A log whose first records get deleted."""
+
+        begin = 2
+
+        def __getattr__(self, name):
+            return getattr(log, name)
+
+        def begin_offsets(self, topic):
+            return dict.fromkeys(log.end_offsets(topic), self.begin if topic == "shop.items" else 0)
+
+        def read(self, positions, limit, timeout_s):
+            for each, at in positions.items():
+                if each.topic == "shop.items" and at < self.begin:
+                    raise OffsetOutOfRange(*each, at, self.begin, 100)
+            return log.read(positions, limit, timeout_s)
+
+    shrinking = Shrinking()
+    for part in range(2):
+        records = [encode(Item(item_id=f"i{part}-{number}")) for number in range(8)]
+        log.append("shop.items", [NewRecord(b"k", each, partition=part) for each in records])
+    tail = tail_of(shrinking, Overlay())
+    tail.round()
+    assert tail.state().position == {"0": 8, "1": 8}
+    shrinking.begin = 9
+    log.append("shop.items", [NewRecord(b"k", encode(Item(item_id=f"n{n}")), partition=0) for n in range(3)])
+    tail.round()
+    assert tail.state().position == {"0": 11, "1": 9}

@@ -26,6 +26,7 @@ def made(sequence: int) -> Checkpoint:
         users=["ü", "a:b", ""],
         items=[str(number) for number in range(sequence)],
         letters={0: sequence, 1: 7},
+        epoch=sequence,
         arrays={
             "learner.vectors": np.arange(12, dtype=np.float32).reshape(3, 4) + sequence,
             "learner.empty": np.empty((0, 50), dtype=np.int32),
@@ -37,7 +38,8 @@ def made(sequence: int) -> Checkpoint:
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     plain = all(
-        getattr(one, name) == getattr(other, name) for name in ("position", "users", "items", "letters")
+        getattr(one, name) == getattr(other, name)
+        for name in ("position", "users", "items", "letters", "epoch")
     )
     assert set(one.arrays) == set(other.arrays)
     return plain and all(
@@ -59,8 +61,14 @@ def test_without_checkpoints_there_is_none(tmp_path):
 
 
 def test_a_checkpoint_is_read_back_bit_for_bit(tmp_path):
-    checkpoint.write(tmp_path / "new" / "folder", made(3))
-    assert same(checkpoint.newest(tmp_path / "new" / "folder"), made(3))
+    checkpoint.write(tmp_path, made(3))
+    assert same(checkpoint.newest(tmp_path), made(3))
+
+
+def test_a_folder_that_was_taken_away_is_not_made_anew(tmp_path):
+    with pytest.raises(StorageUnavailable, match="cannot be written"):
+        checkpoint.write(tmp_path / "away", made(3))
+    assert not (tmp_path / "away").exists()
 
 
 def test_the_newest_counts_and_only_two_are_kept(tmp_path):

@@ -9,7 +9,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
-from structlog.testing import CapturingLogger
+from structlog.testing import CapturingLogger, capture_logs
 
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
@@ -18,10 +18,12 @@ from sluice.events import NewRecord
 from sluice.model import RecommenderModel
 from sluice.records import Forget, Interaction, encode
 from sluice.routing import Routing
+from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice.topics import topics_of, trainer_group
-from sluice_trainer import cutting, planning, saving
+from sluice_trainer import checkpoint, cutting, planning, saving
 from sluice_trainer import loop as loops
+from sluice_trainer.fencing import newest_folder
 from sluice_trainer.forked import ChildDied
 from sluice_trainer.loop import Loop
 from sluice_trainer.trainer import Trainer
@@ -60,8 +62,8 @@ class World:
     def loop(self, log=None, model=MODEL, **changed) -> Loop:
         made = Loop(
             Trainer(model, seed=3),
-            folder=self.home.trainer(MODEL.key),
-            store=self.home.snapshots(MODEL.key),
+            folder=changed.get("folder") or self.home.trainer(MODEL.key),
+            store=FolderStore(self.home.snapshots(MODEL.key)),
             log=log or self.log,
             catalog=self.catalog,
             evidence=changed.get("evidence") or EmbeddedEvidence(self.database),
@@ -82,7 +84,8 @@ class World:
 
     @property
     def folder(self):
-        return self.home.trainer(MODEL.key)
+        """Where the newest trainer keeps its journals and checkpoints."""
+        return newest_folder(self.home.trainer(MODEL.key))
 
 
 @pytest.fixture
@@ -338,6 +341,90 @@ def test_an_older_trainer_is_refused_its_next_snapshot(world):
     with pytest.raises(StaleEpoch):
         older.turn()
     assert world.catalog.entries() == []
+
+
+def test_a_replaced_trainer_with_a_folder_of_its_own_tells_the_platform_nothing_more(world, tmp_path):
+    world.send(100)
+    older = world.loop(folder=tmp_path / "own")
+    older.turn()
+    world.roll()
+    world.send(20)
+    drain(older)
+    older.save()
+    group, evidence = trainer_group(MODEL.key), EmbeddedEvidence(world.database)
+    noted, counted, entries = world.log.committed(group), evidence.totals("r", 0), world.catalog.entries()
+    world.loop(warmup=1 << 30)
+    world.send(100)
+    with pytest.raises(StaleEpoch):
+        drain(older)
+    for _ in range(2):
+        with pytest.raises(StaleEpoch):
+            older.turn()
+    with pytest.raises(StaleEpoch):
+        older.save()
+    assert world.log.committed(group) == noted
+    assert evidence.totals("r", 0) == counted
+    assert world.catalog.entries() == entries
+
+
+def test_a_replaced_trainer_says_so_once_saves_nothing_and_leaves(world):
+    world.send(100)
+    older = world.loop()
+    older.turn()
+    world.send(20)
+    newer = world.loop()
+    left = {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
+    with capture_logs() as said, pytest.raises(StaleEpoch):
+        older.run(threading.Event())
+    assert [line["event"] for line in said] == ["this trainer was replaced, stopping"]
+    assert {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()} == left
+    drain(newer)
+    assert newer.trainer.position.interactions == 120
+
+
+def test_a_trainer_asked_to_stop_once_it_was_replaced_does_not_save(world):
+    world.send(100)
+    older = world.loop()
+    older.turn()
+    world.loop()
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(StaleEpoch):
+        older.run(stopping)
+    assert [path.name for path in world.folder.glob("checkpoint-*")] == ["checkpoint-000000000001"]
+
+
+def test_a_checkpoint_holds_the_epoch_of_the_trainer_that_wrote_it(world):
+    world.send(100)
+    for epoch in (1, 2):
+        loop = world.loop()
+        loop.turn()
+        world.send(10)
+        loop.turn()
+        loop.save()
+        assert checkpoint.newest(world.folder).epoch == epoch
+        abandon(loop)
+
+
+def test_the_end_does_not_wait_for_ever_for_a_checkpoint_that_hangs(world, monkeypatch):
+    world.send(100)
+    loop = world.loop(fork=True)
+    loop.turn()
+    settle(loop)
+    loop.save()
+    world.send(10)
+    loop._saver.hurry()
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.checkpoint, "write", lambda *_: time.sleep(1e6))
+        while loop._saver._pending is None:
+            loop.turn()
+            loop._saver.hurry()
+    child = loop._saver._pending[1]._pid
+    monkeypatch.setattr(loops, "LAST_SAVE_S", 0.01)
+    loop.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert state_of(world.loop()) == state_of(loop)
 
 
 def test_stopping_saves_what_was_learned(world):

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from sluice.backing import Backing
 from sluice.catalog import CatalogEntry
-from sluice.embedded.home import Home, lock
-from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
-from sluice.errors import StorageUnavailable
+from sluice.embedded.home import lock
+from sluice.errors import InvalidSetting, StorageUnavailable
 from sluice.events import NewRecord
 from sluice.model import RecommenderModel, Snapshots
 from sluice.records import Interaction, Item, encode
+from sluice.settings import Settings
 from sluice.topics import topics_of
+from sluice_cli import connections
 
 if TYPE_CHECKING:
     from sluice_trainer.loop import Loop
@@ -34,16 +36,14 @@ class OfflineLoop:
             os.environ.setdefault(library, "1")  # read once, when the trainer's libraries are imported
         from sluice_trainer.trainer import Trainer
 
-        source, self._home = model.spec.source.name, Home(folder)
-        self._topics, self._log = topics_of(source), self._home.log(source)
-        database = self._home.model(model.key)
-        self.catalog, self.routing = EmbeddedCatalog(database), EmbeddedRouting(database)
-        self._evidence = EmbeddedEvidence(database)
+        source, self._backing = model.spec.source.name, Backing(_embedded(folder))
+        self._topics, self._log = topics_of(source), self._backing.log(source)
+        self.catalog, self.routing = self._backing.catalog(model.key), self._backing.routing(model.key)
         self.trainer = Trainer(_cutting(model, cut_every), SEED)
         self._loop: Loop | None = None
 
     def __enter__(self) -> Self:
-        self._held = lock(self._home.folder)  # a running platform holds it
+        self._held = lock(self._backing.home.folder)  # a running platform holds it
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,8 +72,10 @@ class OfflineLoop:
 
         position = self.trainer.position
         if position.interactions > position.cut_interactions:
-            store = self._home.snapshots(self.trainer.model.key)
-            Cutter(store, self.catalog, self.catalog.claim()).cut(self.trainer, time.time())
+            store = self._backing.snapshots(self.trainer.model.key)
+            Cutter(store, self.catalog, self.catalog.epoch()).cut(
+                self.trainer, time.time()
+            )  # the loop's own epoch
         self._started.save()
         newest = self.catalog.entries()[-1]
         return None if newest.id in self._before else newest
@@ -89,11 +91,11 @@ class OfflineLoop:
         key = self.trainer.model.key
         return Loop(
             self.trainer,
-            folder=self._home.trainer(key) / self.trainer.position.spec_hash,
-            store=self._home.snapshots(key),
+            folder=self._backing.home.trainer(key) / self.trainer.position.spec_hash,
+            store=self._backing.snapshots(key),
             log=self._log,
             catalog=self.catalog,
-            evidence=self._evidence,
+            evidence=self._backing.evidence(key),
             routing=self.routing,
             warmup_events=warmup,
             checkpoint_s=float("inf"),
@@ -111,6 +113,14 @@ class OfflineLoop:
         while any(self.trainer.position.offsets.get(part, 0) < end for part, end in ends.items()):
             if not self._started.turn():
                 raise StorageUnavailable("the event log ends before its end offset; use another --home")
+
+
+def _embedded(folder: Path) -> Settings:
+    """Return the settings of an embedded home; a platform's that is not embedded has no events to join here."""
+    settings = connections.settings_of(folder)
+    if connections.connected(settings):
+        raise InvalidSetting(f"{folder} belongs to a platform on servers of its own; name another --home")
+    return settings
 
 
 def _cutting(model: RecommenderModel, every: int) -> RecommenderModel:

@@ -20,6 +20,10 @@ def recommend(
             "--filter", help="A word such as genre:Comedy that items must have; repeat for several."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="NAMESPACE.NAME or name of a model; the API's first by default."),
+    ] = None,
     url: Annotated[str, typer.Option("--url", help="Where the API answers.")] = "http://127.0.0.1:8080",
     key: Annotated[
         str | None,
@@ -35,9 +39,11 @@ def recommend(
     Examples:
       sluice recommend 448
       sluice recommend 448 --n 5 --filter genre:Comedy --json
+      sluice recommend 448 --model home-als
       sluice recommend 448 --url http://127.0.0.1:9000
     """
     asked: dict[str, Any] = {"user_id": user, "n": n, **({"filter": words} if words else {})}
+    asked |= {"model": model} if model else {}
     answer = ask(url, asked, key)
     if as_json:
         show_json(answer)

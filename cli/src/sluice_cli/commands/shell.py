@@ -7,7 +7,8 @@ input was wrong (option, file, model, data set); 130 interrupted.
 import errno
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -38,6 +39,14 @@ class Failed(SluiceError):
     """What was asked for could not be done."""
 
 
+_ENDING: Final = ExitStack()
+
+
+def at_end(close: Callable[[], object]) -> None:
+    """Call ``close`` when the command ends, however it does."""
+    _ENDING.callback(close)
+
+
 class Sluice(TyperGroup):
     """The command group that turns errors into one sentence on stderr and an exit code."""
 
@@ -51,6 +60,8 @@ class Sluice(TyperGroup):
             for sentence in sentences(error):
                 typer.echo(f"sluice: {sentence}", err=True)
             raise typer.Exit(exit_code(error)) from error
+        finally:
+            _ENDING.close()
 
 
 def sentences(error: SluiceError | OSError) -> list[str]:

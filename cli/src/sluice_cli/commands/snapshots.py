@@ -13,12 +13,14 @@ from sluice_cli.commands.local import (
     JsonOption,
     ModelOption,
     model_key,
+    open_backing,
     open_catalog,
 )
 from sluice_cli.commands.shell import FAILED, InputError, readable_bytes, show_json, show_table
 
 if TYPE_CHECKING:
     from sluice.catalog import CatalogEntry
+    from sluice.snapshot.store import SnapshotStore
 
 app = typer.Typer(
     name="snapshots", help="List, show and verify the snapshots of a model.", no_args_is_help=True
@@ -75,11 +77,9 @@ def show(
       sluice snapshots show gmf-000034006-1f0c9b2a
       sluice snapshots show gmf-000034006-1f0c9b2a | jq .metrics
     """
-    from sluice.snapshot import manifest
-
     key = model_key(home, file, model, "model")
     _known(home, key, snapshot)
-    show_json(manifest.read(_folder(home, key, snapshot)))
+    show_json(open_backing(home).snapshots(key).manifest(snapshot))
 
 
 @app.command("verify")
@@ -103,30 +103,25 @@ def verify_snapshots(
         entries = [_known(home, key, each) for each in snapshots]
     else:
         entries = [entry for entry in open_catalog(home, key).entries() if not entry.released]
-    sound = [_verify(home, key, entry) for entry in entries]
+    store = open_backing(home).snapshots(key)
+    sound = [_verify(store, entry) for entry in entries]
     if not snapshots:
-        _tell_strays(home, key)
+        _tell_strays(store, {entry.id for entry in open_catalog(home, key).entries()})
     if not all(sound):
         raise typer.Exit(FAILED)
 
 
-def _tell_strays(home: Path, key: str) -> None:
+def _tell_strays(store: "SnapshotStore", entered: set[str]) -> None:
     """Name what lies in the store without a catalog entry: it never serves, and the next trainer deletes it."""
-    from sluice.embedded.home import Home
-
-    store = Home(home).snapshots(key)
-    entered = {entry.id for entry in open_catalog(home, key).entries()}
-    for directory in sorted(store.iterdir()) if store.is_dir() else ():
-        if directory.name not in entered:
-            typer.echo(f"{directory.name}  no catalog entry: it never serves; the trainer deletes it")
+    for name in sorted(store.ids() - entered):
+        typer.echo(f"{name}  no catalog entry: it never serves; the trainer deletes it")
 
 
-def _verify(home: Path, key: str, entry: "CatalogEntry") -> bool:
+def _verify(store: "SnapshotStore", entry: "CatalogEntry") -> bool:
     from sluice.errors import SnapshotRefused
-    from sluice.snapshot.verify import verify
 
     try:
-        made = verify(_folder(home, key, entry.id), entry.digest)
+        made = store.verify(entry.id, entry.digest)
     except SnapshotRefused as error:
         typer.echo(f"{entry.id}  refused: {error}")
         return False
@@ -139,9 +134,3 @@ def _known(home: Path, key: str, snapshot: str) -> "CatalogEntry":
     if entry is None:
         raise InputError(f"the catalog of {key} has no snapshot {snapshot}; see sluice snapshots list")
     return entry
-
-
-def _folder(home: Path, key: str, snapshot: str) -> Path:
-    from sluice.embedded.home import Home
-
-    return Home(home).snapshots(key) / snapshot

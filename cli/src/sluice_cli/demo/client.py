@@ -51,9 +51,13 @@ class Client:
             maxsize=connections, timeout=urllib3.Timeout(10.0), retries=urllib3.Retry(2, backoff_factor=0.1)
         )
 
-    def recommendations(self, user_id: str, n: int = 20) -> Recommendations:
-        """Ask for ``n`` items for a user (through the body, so that any id may be asked for)."""
-        data = self._send("POST", "/v1/recommendations", {"user_id": user_id, "n": n})
+    def recommendations(self, user_id: str, n: int = 20, model: str | None = None) -> Recommendations:
+        """Ask a model, the API's first by default, for ``n`` items for a user.
+
+        It is asked through the body, so that any id may be asked for.
+        """
+        asked = {"user_id": user_id, "n": n} | ({"model": model} if model else {})
+        data = self._send("POST", "/v1/recommendations", asked)
         return msgspec.json.decode(data, type=Recommendations)
 
     def post_interactions(self, interactions: Sequence[Interaction]) -> None:

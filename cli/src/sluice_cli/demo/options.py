@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 from sluice.errors import InvalidSetting
+from sluice.settings import Settings
+from sluice_cli import connections
 
 DEFAULT_DATASET: Final = "ml-latest-small"
 DEFAULT_PORT: Final = 8080
@@ -26,7 +28,8 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``events`` is a file of one's own instead of ``dataset``; ``speed`` in events per second, None = as fast
     as it is taken; ``limit`` keeps the oldest so many interactions. Without ``sabotage`` no bad candidate is
     let through; ``once`` ends the run after its report. ``home`` None = a temporary folder, removed at the
-    end. ``model`` None = the demo's own RecommenderModel.
+    end. ``model`` None = the demo's own RecommenderModel. ``real`` starts Kafka, MongoDB and Redis for the run;
+    ``connected`` names servers that run already.
     """
 
     dataset: str = DEFAULT_DATASET
@@ -41,6 +44,8 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     home: Path | None = None
     port: int = DEFAULT_PORT
     model: Path | None = None
+    real: bool = False
+    connected: Settings = connections.NONE
 
     @property
     def source(self) -> str:
@@ -49,7 +54,11 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(options: DemoOptions) -> DemoOptions:
-    """Return ``options``; raises :class:`InvalidSetting` if a file of the run could not be written or read."""
+    """Return ``options``; raises :class:`InvalidSetting` if options contradict each other or name unusable files."""
+    if options.real and connections.connected(options.connected):
+        raise InvalidSetting(
+            "--real starts servers of its own; leave it out, or --kafka, --mongo and --redis"
+        )
     for flag, path in (("--events", options.events), ("-f", options.model)):
         if path is not None and not path.is_file():
             raise InvalidSetting(f"{flag} {path}: there is no such file; name an existing one")

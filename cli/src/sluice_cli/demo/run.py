@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,14 +12,16 @@ import yaml
 from rich.console import Console
 
 from sluice import models
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedCatalog
+from sluice.backing import Backing
 from sluice.errors import InvalidModel, InvalidSetting, SluiceError
+from sluice.events import Partition
 from sluice.model import AlgorithmType, RecommenderModel
-from sluice_cli import datasets
+from sluice.topics import profiles_group, topics_of
+from sluice_cli import connections, datasets
 from sluice_cli.datasets import Dataset
 from sluice_cli.demo.client import Client
 from sluice_cli.demo.example import Example
+from sluice_cli.demo.ground import Ground, ground
 from sluice_cli.demo.options import DemoOptions
 from sluice_cli.demo.page import write_page
 from sluice_cli.demo.record import Record, summarize
@@ -27,7 +29,8 @@ from sluice_cli.demo.replay import Replayer
 from sluice_cli.demo.table import show_summary
 from sluice_cli.demo.view import View, open_view
 from sluice_cli.demo.watch import Watcher
-from sluice_cli.platform import Platform, check_free
+from sluice_cli.platform import Platform
+from sluice_cli.ports import check_free
 from sluice_operator.embedded import EmbeddedRollout
 
 HISTORY_SHARE: Final = 0.7
@@ -55,16 +58,18 @@ def run(options: DemoOptions) -> None:
         options.source, datasets.default_directory(), datasets.Options(limit=limit)
     )
     console.print(note, markup=False)
+    loaded_s = time.monotonic() - began
     if len(dataset.interactions) < LEAST_EVENTS:
         raise InvalidSetting(
             f"{dataset.name} holds {len(dataset.interactions)} interactions, the demo needs at least"
             f" {LEAST_EVENTS}; choose another --dataset, --events or --limit"
         )
-    with _home(options.home) as home:
-        model, model_file = _model(options, home)
-        platform = Platform(home, model_file, options.port)
+    with _home(options.home) as home, _ground(options, home, console) as standing:
+        model, model_file = _model(options, home, standing.suffix)
+        platform = Platform(home, model_file, options.port, standing.settings)
+        connections.keep(platform.home, standing.settings)
         try:
-            demo = _Demo(options, dataset, note, model, platform, began)
+            demo = _Demo(options, dataset, note, model, platform, time.monotonic() - loaded_s)
             record = demo.run(console)
             last = dataset.interactions[-1]
             _report(record, options, console, Example(last.user_id, last.item_id))
@@ -110,8 +115,10 @@ class _Demo:
             probes=model.spec.algorithm.type is not AlgorithmType.POPULAR,
             stopped=lambda: self.stopped,
         )
-        self.home, self.key = Home(platform.home), model.key
-        self.rollout = EmbeddedRollout(self.home.rollout(self.key))
+        self.backing, self.key = Backing(connections.settings_of(platform.home)), model.key
+        self.rollout = EmbeddedRollout(self.backing.home.rollout(self.key))
+        self._source = model.spec.source.name
+        self._topics, self._log = topics_of(self._source), self.backing.log(self._source)
 
     def run(self, console: Console) -> Record:
         """Run up to the end of the stream and return the record."""
@@ -125,6 +132,8 @@ class _Demo:
         finally:
             watcher.stop()
             view.close()
+            self._log.close()
+            self.backing.close()
         self.record.events = self.history + self.replayer.streamed
         return self.record
 
@@ -134,10 +143,12 @@ class _Demo:
         self._stage("loading history")
         self.client.post_items(self.dataset.items)
         self.client.post_interactions(self.dataset.interactions[: self.history])
+        ends = self._log.end_offsets(self._topics.interactions)
         self._stage("training")
         self.platform.start_trainer(warmup_events=1)  # all of the history is there
         self._await_first_answer()
         watcher.tell("FirstAnswer", f"{self.record.seconds_to_first_answer:.1f} s after the start")
+        self._await_profiles(ends)
         self._stage("streaming")
         self.replayer.run(self.dataset.interactions[self.history :])
         self._stage("catching up")
@@ -158,6 +169,17 @@ class _Demo:
         _until(answered, TRAINING_S, self._why_no_answer)
         self.record.seconds_to_first_answer = time.monotonic() - self.began
 
+    def _await_profiles(self, ends: Mapping[Partition, int]) -> None:
+        """Wait until every user's profile holds the history; a click counts within a second from then on."""
+        group = profiles_group(self._source)
+
+        def kept() -> bool:
+            positions = self._log.committed(group)
+            return all(positions.get(partition, 0) >= end for partition, end in ends.items())
+
+        late = f"the profiles do not hold the history yet; see {self.platform.home / 'logs'}"
+        _until(kept, TRAINING_S, lambda: late)
+
     def _why_no_answer(self) -> str:
         _, state = self.rollout.read()
         return f"no snapshot answers: {state.message}; see {self.platform.home / 'logs'}"
@@ -171,8 +193,8 @@ class _Demo:
             view,
             replayer=self.replayer,
             rollout=self.rollout,
-            catalog=EmbeddedCatalog(self.home.model(self.key)),
-            store=self.home.snapshots(self.key),
+            catalog=self.backing.catalog(self.key),
+            store=self.backing.snapshots(self.key),
             trainer_status=self.platform.trainer_status,
             sabotages=self.options.sabotage,
         )
@@ -213,11 +235,31 @@ def _home(home: Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _model(options: DemoOptions, home: Path) -> tuple[RecommenderModel, Path]:
-    """Return the model of this run, also as the file its services read: the sample, its algorithm replaced."""
+@contextlib.contextmanager
+def _ground(options: DemoOptions, home: Path, console: Console) -> Iterator[Ground]:
+    if not options.real:
+        with ground(options, home) as standing:
+            yield standing
+        return
+    console.print("Starting Kafka, MongoDB and Redis; the first time they are fetched.", markup=False)
+    before = time.monotonic()
+    with ground(options, home) as standing:
+        console.print(f"They run after {time.monotonic() - before:.1f} s.", markup=False)
+        yield standing
+
+
+def _model(options: DemoOptions, home: Path, suffix: str) -> tuple[RecommenderModel, Path]:
+    """Return the model of this run, also as the file its services read: the sample, its algorithm replaced.
+
+    ``suffix`` ends the names of the model and its source.
+    """
     document = yaml.safe_load((options.model or sample()).read_bytes())
     if options.model is None:
         document["spec"]["algorithm"] = {"type": AlgorithmType(options.algorithm).value}
+    if suffix:
+        document["metadata"]["name"] += suffix
+        source = document["spec"].setdefault("source", {})
+        source["name"] = source.get("name", "shop") + suffix
     path = home / "model.yaml"
     path.write_text(yaml.safe_dump(document))
     return models.load(path), path

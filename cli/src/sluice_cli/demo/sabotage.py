@@ -1,6 +1,5 @@
 """A deliberately bad candidate: the stable snapshot with its item ids shuffled. Sound files, useless answers."""
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,20 +10,22 @@ from sluice.snapshot import writer
 from sluice.snapshot.content import NeighboursContent, UnitContent, VectorsContent
 from sluice.snapshot.entry import entry_of
 from sluice.snapshot.parts import VectorsPart
+from sluice.snapshot.store import SnapshotStore
 from sluice.snapshot.unit import ITEMS, Unit
 
 PREFIX: Final = "sabotaged"
 
 
-def sabotage(store: Path, catalog: Catalog, stable: str, number: int) -> str:
+def sabotage(store: SnapshotStore, catalog: Catalog, stable: str, number: int) -> str:
     """Cut and commit the bad snapshot; returns its id. Every check but quality lets it through."""
-    unit = Unit.open(store / stable, with_index=False)
+    unit = Unit.open(store.open(stable), with_index=False)
     name = f"{PREFIX}-{number}-{stable}"[:63].rstrip("-")
     kept = {"model", "algorithm", "parameters", "spec_hash", "seed", "code_version", "created", "offsets"}
     source = msgspec.structs.asdict(unit.manifest)
     provenance = {field: source[field] for field in kept | {"interactions", "metrics"}}
-    made = writer.write(store / name, _shuffled(unit), provenance | {"id": name, "parent": stable})
-    catalog.commit(entry_of(store / name, made, catalog.entries()[-1].epoch))
+    provenance |= {"id": name, "parent": stable}
+    made = store.publish(name, lambda directory: writer.write(directory, _shuffled(unit), provenance))
+    catalog.commit(entry_of(store.uri(name), made, catalog.entries()[-1].epoch))
     return name
 
 

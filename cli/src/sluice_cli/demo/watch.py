@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,6 +10,7 @@ import structlog
 import urllib3
 
 from sluice.catalog import Catalog, CatalogEntry
+from sluice.snapshot.store import SnapshotStore
 from sluice_cli.demo.record import Point, Record, Told
 from sluice_cli.demo.replay import Replayer
 from sluice_cli.demo.sabotage import sabotage
@@ -50,7 +50,7 @@ class Watcher:
         replayer: Replayer,
         rollout: EmbeddedRollout,
         catalog: Catalog,
-        store: Path,
+        store: SnapshotStore,
         trainer_status: str,
         sabotages: bool,
     ) -> None:

@@ -56,7 +56,7 @@ def head(shown: Overview, form: Frame, keys: str) -> Text:
         ("Sluice top", "bold cyan"),
         f" {shown.api.partition('://')[2]} {at}",
     ]
-    models = ", ".join(shown.rollouts) or (shown.learning.model if shown.learning else "")
+    models = ", ".join(shown.rollouts or shown.learning)
     if models:
         words.append((f" {models}", "bold"))
     used = sum(len(word if isinstance(word, str) else word[0]) for word in words)

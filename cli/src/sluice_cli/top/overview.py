@@ -97,7 +97,10 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything. ``interval_s`` is what the rates are over; a part is None while its process does not answer."""
+    """Everything. ``interval_s`` is what the rates are over; ``requests`` is None while the API does not answer.
+
+    ``learning`` and ``rollouts`` are by model.
+    """
 
     at: float
     interval_s: float
@@ -105,7 +108,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     processes: list[ProcessRow]
     requests: Requests | None
     stream: Stream
-    learning: Learning | None
+    learning: dict[str, Learning]
     snapshots: list[SnapshotRow]
     headroom_bytes: int | None
     rollouts: dict[str, RolloutState]

@@ -9,7 +9,7 @@ from rich.text import Text
 from sluice_cli.commands.shell import readable_bytes
 from sluice_cli.demo import figures
 from sluice_cli.demo.sections import Frame, line
-from sluice_cli.top.overview import LagRow, Overview, ProcessRow
+from sluice_cli.top.overview import LagRow, Learning, Overview, ProcessRow
 
 Forms = list[list[Text]]
 _TOPICS_SHOWN: Final = 4
@@ -128,30 +128,38 @@ def _partitions(lags: Sequence[LagRow], topic: str) -> list[str]:
 
 
 def learning(shown: Overview, _form: Frame) -> Forms:
-    """Return pace and quality in two lines."""
-    trainer = shown.learning
-    if trainer is None:
-        return [[]]
-    better = (trainer.recall or 0.0) >= (trainer.popular_recall or 0.0)
-    newest = f"{figures.share(trainer.newest_recall)} to {figures.share(trainer.newest_popular_recall)}"
+    """Return pace and quality in two lines; one of several models begins with its name."""
+    several = len(shown.learning) > 1
     return [
         [
-            line(
-                ("trainer ", "dim"),
-                f"{trainer.algorithm} {trainer.events_per_s:,.1f} events/s{_SEPARATOR}learned {trainer.learned:,}",
-                f"{_SEPARATOR}{trainer.users:,} users{_SEPARATOR}{trainer.items:,} items",
-                f"{_SEPARATOR}{trainer.snapshots_cut:,} cut",
-            ),
-            line(
-                ("recall  ", "dim"),
-                ("served ", "dim"),
-                (figures.share(trainer.recall), "bold green" if better else "bold yellow"),
-                (" popularity ", "dim"),
-                figures.share(trainer.popular_recall),
-                (f" @20 of {trainer.evaluated:,}{_SEPARATOR}newest 2,000: {newest}", "dim"),
-            ),
+            each
+            for trainer in shown.learning.values()
+            for each in (_pace(trainer, f"{trainer.model} " if several else ""), _recall(trainer))
         ]
     ]
+
+
+def _pace(trainer: Learning, named: str) -> Text:
+    return line(
+        ("trainer ", "dim"),
+        (named, "bold"),
+        f"{trainer.algorithm} {trainer.events_per_s:,.1f} events/s{_SEPARATOR}learned {trainer.learned:,}",
+        f"{_SEPARATOR}{trainer.users:,} users{_SEPARATOR}{trainer.items:,} items",
+        f"{_SEPARATOR}{trainer.snapshots_cut:,} cut",
+    )
+
+
+def _recall(trainer: Learning) -> Text:
+    better = (trainer.recall or 0.0) >= (trainer.popular_recall or 0.0)
+    newest = f"{figures.share(trainer.newest_recall)} to {figures.share(trainer.newest_popular_recall)}"
+    return line(
+        ("recall  ", "dim"),
+        ("served ", "dim"),
+        (figures.share(trainer.recall), "bold green" if better else "bold yellow"),
+        (" popularity ", "dim"),
+        figures.share(trainer.popular_recall),
+        (f" @20 of {trainer.evaluated:,}{_SEPARATOR}newest 2,000: {newest}", "dim"),
+    )
 
 
 def table(

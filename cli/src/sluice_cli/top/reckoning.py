@@ -1,6 +1,6 @@
 """Makes an overview of two looks. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from sluice import metrics
@@ -21,7 +21,8 @@ def overview(before: Look, now: Look) -> Overview:
     shelves = {pair.seen.process.name: pair.seen.shelf for pair in found if pair.seen.shelf is not None}
     headrooms = [each.headroom_bytes for each in shelves.values() if each.headroom_bytes is not None]
     rollouts = {model: state for pair in found for model, state in pair.seen.told.rollouts.items()}
-    api, trainer = (_first(found, process) for process in (Process.API, Process.TRAINER))
+    api = next((pair for pair in found if pair.seen.service == Process.API), None)
+    trainers = [_learning(pair) for pair in found if pair.seen.service == Process.TRAINER]
     return Overview(
         at=now.at,
         interval_s=between(before, now),
@@ -29,15 +30,11 @@ def overview(before: Look, now: Look) -> Overview:
         processes=_processes(before, now),
         requests=traffic.requests(api) if api else None,
         stream=traffic.stream(found),
-        learning=_learning(trainer) if trainer else None,
+        learning={trainer.model: trainer for trainer in trainers},
         snapshots=_snapshots(shelves, rollouts),
         headroom_bytes=min(headrooms, default=None),
         rollouts=rollouts,
     )
-
-
-def _first(found: Sequence[Pair], process: Process) -> Pair | None:
-    return next((pair for pair in found if pair.seen.service == process), None)
 
 
 def _processes(before: Look, now: Look) -> list[ProcessRow]:

@@ -32,6 +32,9 @@ class Catalog(Protocol):
     def claim(self) -> int:
         """Return a trainer epoch above all earlier ones; older trainers are refused from now on."""
 
+    def epoch(self) -> int:
+        """Return the newest epoch claimed, 0 if none was: a trainer below it has been replaced."""
+
     def commit(self, entry: CatalogEntry) -> None:
         """Insert an entry; the same id and digest again changes nothing.
 

@@ -1,14 +1,18 @@
 """Letters of the dead-letter topic: the record that nobody may apply, with headers that say which and why.
 
-Who writes what, and how a crash doubles no letter, is the business of the writers: the profiles process and the
-trainers.
+A letter lies in the partition that has the number of its record's, so that whoever has a partition to read finds
+the letters of its records in one place. Who writes what, and how a crash doubles no letter, is the business of the
+writers: the profiles processes and the trainers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sluice.events import EventLog, NewRecord, Partition, StoredRecord
+from sluice.positions import read_to
 
+LARGEST: Final = 512 * 1024
+LARGEST_KEY: Final = 4 * 1024
 _READ: Final = 1_000
 
 
@@ -25,7 +29,14 @@ def origin_of(record: StoredRecord) -> Origin:
 
 
 def letter(record: StoredRecord, reason: str, detail: str, *more: tuple[str, bytes]) -> NewRecord:
-    """Return the letter for ``record``: ``reason`` is a stable word, ``more`` are further headers."""
+    """Return the letter for ``record``: ``reason`` is a stable word, ``more`` are further headers.
+
+    Headers come on top of what the log has taken already, so a very large key or value is cut; a header says so.
+    """
+    if len(record.key) + len(record.value or b"") > LARGEST:
+        size = len(record.key) + len(record.value or b"")
+        more = (*more, ("cut", b"%d" % size))
+        record = record._replace(key=record.key[:LARGEST_KEY], value=(record.value or b"")[:LARGEST])
     headers = (
         ("reason", reason.encode()),
         ("topic", record.partition.topic.encode()),
@@ -34,7 +45,7 @@ def letter(record: StoredRecord, reason: str, detail: str, *more: tuple[str, byt
         ("detail", detail.encode(errors="replace")),
         *more,
     )
-    return NewRecord(record.key, record.value, headers)
+    return NewRecord(record.key, record.value, headers, record.partition.number)
 
 
 def named_by(found: StoredRecord) -> Origin | None:
@@ -46,9 +57,18 @@ def named_by(found: StoredRecord) -> Origin | None:
     return Origin(Partition(topic.decode(errors="replace"), int(part)), int(offset))
 
 
-def letters(log: EventLog, positions: dict[Partition, int]) -> Iterator[StoredRecord]:
-    """Give every letter from ``positions`` to the end of the topic; the positions move along."""
-    while found := log.read(positions, _READ, 0.0):
-        for each in found:
-            positions[each.partition] = each.offset + 1
-            yield each
+def letters(log: EventLog, positions: Mapping[Partition, int]) -> Iterator[StoredRecord]:
+    """Give every letter from ``positions`` to the ends of the topic.
+
+    A position that the topic does not hold any more begins anew: letters that were deleted cannot be doubled, and
+    of a topic created anew all letters are looked at.
+    """
+    for topic in {partition.topic for partition in positions}:
+        begins, ends = log.begin_offsets(topic), log.end_offsets(topic)
+        held = {
+            each: at if begins[each] <= at <= ends[each] else begins[each]
+            for each, at in positions.items()
+            if each.topic == topic
+        }
+        for found in read_to(log, held, ends, _READ):
+            yield from found

@@ -42,3 +42,20 @@ class Conflict(SluiceError):
 
 class StorageUnavailable(SluiceError):
     """A store or log cannot take or give data now; what was not acknowledged may be tried again."""
+
+
+class OffsetOutOfRange(SluiceError):
+    """A position that the log cannot read from: records before ``begin`` are deleted, ``end`` is the log's end."""
+
+    def __init__(self, topic: str, partition: int, position: int, begin: int, end: int) -> None:
+        super().__init__(
+            f"{topic}[{partition}] holds offsets {begin} to {end}, not {position}; check its retention,"
+            " and whether it was created anew"
+        )
+        self.topic, self.partition, self.position, self.begin, self.end = (
+            topic,
+            partition,
+            position,
+            begin,
+            end,
+        )

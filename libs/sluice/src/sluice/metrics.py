@@ -70,6 +70,8 @@ _TRAINER: Final = (Process.TRAINER,)
 _CONTROLLER: Final = (Process.CONTROLLER,)
 _READERS: Final = (Process.PROFILES, Process.TRAINER)
 _ALL: Final = tuple(Process)
+_CACHED: Final = (Process.API, Process.PROFILES, Process.TRAINER, Process.CONTROLLER)
+_STORES: Final = (Process.API, Process.PROFILES)
 _TAILS: Final = (Process.API, Process.FAISS, Process.PROFILES, Process.TRAINER)
 
 # Everywhere
@@ -99,6 +101,28 @@ FALLBACKS: Final = _counter(
     by=_API,
 )
 ACCEPTED: Final = _counter("sluice_events_accepted_total", "Records put into the log.", "topic", by=_API)
+
+# Stores and their cache
+CACHE_UP: Final = _gauge(
+    "sluice_cache_up",
+    "0 while Redis does not answer and is passed over, else 1.",
+    by=_CACHED,
+    across="livemin",
+)
+CACHE_LOOKUPS: Final = _counter(
+    "sluice_cache_lookups_total",
+    "Entries looked up: cache is profile, item or popular, outcome is hit, miss, or failed if Redis did not answer.",
+    "cache",
+    "outcome",
+    by=_STORES,
+)
+STORE_UP: Final = _gauge(
+    "sluice_store_up",
+    "0 while a store (profiles, items, popularity) does not answer reads and is passed over, else 1.",
+    "store",
+    by=_STORES,
+    across="livemin",
+)
 
 # Searches and snapshots
 SEARCHES: Final = _counter("sluice_searches_total", "Searches done.", "kind", by=_FAISS)
@@ -155,6 +179,13 @@ DELAY: Final = _gauge(
     "topic",
     "partition",
     by=_READERS,
+)
+LOST: Final = _counter(
+    "sluice_events_lost_total",
+    "Records that the log had deleted before this process read them.",
+    "topic",
+    "partition",
+    by=_TAILS,
 )
 DEAD_LETTERS: Final = _gauge(
     "sluice_dead_letters", "Where the dead-letter topic ends, all partitions together.", by=_PROFILES

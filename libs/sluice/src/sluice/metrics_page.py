@@ -1,19 +1,15 @@
 """The tables of ``docs/reference/metrics.md``, generated from :mod:`sluice.metrics`.
 
-``python -m sluice.metrics_page`` writes them between the page's two marks, ``--check`` exits 1 if they are not
-current; what stands around the marks is written by hand.
+``python -m sluice.metrics_page`` writes them, ``--check`` exits 1 if they are not current.
 """
 
-import sys
 from pathlib import Path
 from typing import Final
 
-from sluice.errors import InvalidSetting
+from sluice import generated
 from sluice.metrics import DECLARED, Metric, Process
 
-FILE: Final = Path("docs/reference/metrics.md")
-BEGIN: Final = "<!-- generated from sluice.metrics by `python -m sluice.metrics_page`; do not edit -->"
-END: Final = "<!-- end of what is generated -->"
+PAGE: Final = generated.Page(Path("docs/reference/metrics.md"), "sluice.metrics_page")
 TITLES: Final = {
     Process.API: "Recommender API (`service` = `recommender`)",
     Process.FAISS: "Faiss (`faiss`)",
@@ -41,25 +37,5 @@ def _labels(metric: Metric) -> str:
     return ", ".join(f"`{label}`" for label in metric.labels)
 
 
-def current(page: str) -> str:
-    """Return ``page`` with its tables made anew; raises :class:`InvalidSetting` if a mark is missing."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InvalidSetting(f"{FILE} lacks the mark {BEGIN if not begin else END}; put it back")
-    return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
-
-
-def main() -> None:
-    """Write or check the file."""
-    page = FILE.read_text()
-    text = current(page)
-    if "--check" not in sys.argv:
-        FILE.write_text(text)
-    elif page != text:
-        print(f"{FILE} is not current; run python -m sluice.metrics_page", file=sys.stderr)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    generated.main(PAGE, tables())

@@ -8,11 +8,12 @@ from typing import Final, Protocol
 import structlog
 
 from sluice import metrics
-from sluice.errors import StorageUnavailable
+from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
 from sluice.instruments import counter, gauge
 from sluice.loops import Loop
 from sluice.overlay import OverlayState
+from sluice.positions import resumed
 
 BATCH: Final = 1_000
 SLICE: Final = 64
@@ -95,7 +96,7 @@ class Tail:
         for _ in range(BATCHES):
             live = self._is_live()
             limit, timeout_s = (SLICE, 0.0) if live else (BATCH, PATIENCE_S)
-            read = self._log.read(self._positions, limit, timeout_s)
+            read = self._read(limit, timeout_s)
             if not read:
                 self._catch_up()
                 break
@@ -105,6 +106,13 @@ class Tail:
                 time.sleep(YIELD_S)
         if due:
             self._tell()
+
+    def _read(self, limit: int, timeout_s: float) -> list[StoredRecord]:
+        while True:
+            try:
+                return self._log.read(self._positions, limit, timeout_s)
+            except OffsetOutOfRange as error:
+                self._positions = resumed(self._positions, error)
 
     def _apply(self, read: Sequence[StoredRecord]) -> None:
         for topic, live in self._topics.items():
@@ -120,7 +128,10 @@ class Tail:
             ends.update(self._log.end_offsets(topic))
         if not self._ends:
             self._goal = ends
-        self._positions = dict.fromkeys(ends, 0) | self._positions  # partitions may come later
+        for topic in {
+            each.topic for each in ends.keys() - self._positions.keys()
+        }:  # partitions may come later
+            self._positions = self._log.begin_offsets(topic) | self._positions
         self._ends, self._looked_at = ends, time.monotonic()
 
     def _is_live(self) -> bool:

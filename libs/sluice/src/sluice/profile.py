@@ -55,12 +55,12 @@ class Described(NamedTuple):
 
 def fold(profile: Profile, part: int, events: Sequence[Applied]) -> Profile:
     """Return ``profile`` after ``events`` of partition ``part`` (in offset order), without those it has already."""
-    recent, seen = list(profile.recent), dict.fromkeys(profile.seen)
     done = profile.offsets.get(part, -1)
-    for offset, timestamp, event in events:
-        if offset <= done:
-            continue
-        done = offset
+    events = [each for each in events if each.offset > done]
+    if not events:
+        return profile
+    recent, seen = list(profile.recent), dict.fromkeys(profile.seen)
+    for _, timestamp, event in events:
         if isinstance(event, Forget):
             recent, seen = [], {}
             continue
@@ -72,7 +72,7 @@ def fold(profile: Profile, part: int, events: Sequence[Applied]) -> Profile:
         profile,
         recent=tuple(recent[:RECENT_LIMIT]),
         seen=tuple(seen)[-SEEN_LIMIT:],
-        offsets={**profile.offsets, part: done},
+        offsets={**profile.offsets, part: events[-1].offset},
     )
 
 
@@ -97,8 +97,12 @@ class Profiles(Protocol):
     def get(self, user_id: str) -> Profile | None:
         """Return a profile, or None for a user never heard of (or forgotten)."""
 
-    def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
-        """Fold events in, keyed by user id, each exactly once however often it is handed over."""
+    def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> Mapping[str, Profile]:
+        """Fold events in, keyed by user id, each exactly once however often it is handed over.
 
-    def describe(self, users: Mapping[str, Described]) -> None:
+        Returns the profiles of these users as they are now stored, forgotten ones (not ``known``) too, so that
+        a cache need not read them again. :meth:`describe` does likewise.
+        """
+
+    def describe(self, users: Mapping[str, Described]) -> Mapping[str, Profile]:
         """Take over features, interests and views of users, by user id; earlier records than one known do nothing."""

@@ -5,7 +5,8 @@ Only this module turns bytes from outside into typed records. Anything it cannot
 """
 
 import math
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import orjson
@@ -64,7 +65,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client was given; attribution credits later interactions to it. ``ts`` in milliseconds."""
+    """What a client was given; attribution credits later interactions to it. ``ts`` in milliseconds.
+
+    ``experiment`` names the one that dealt the user to this model, if one did.
+    """
 
     request_id: str
     user_id: str
@@ -73,6 +77,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[str, ...]
     ts: int
     track: str = "stable"
+    experiment: str = ""
 
 
 def check_id(value: object, field: str) -> str:
@@ -158,18 +163,29 @@ def _require(document: dict[str, Any], *fields: str) -> None:
             raise InvalidRecord("missing-field", f"{field} is missing; add it")
 
 
+_PLAIN_BYTES: Final = 1024
+_PLAIN_LENGTH: Final = MAX_ID_BYTES // 4  # characters; none has more than four bytes
+_PLAIN_AT_ONCE: Final = 128  # payloads; an unusual one costs its neighbours a second look
+_PLAIN_WORTH: Final = 8  # fewer are read one by one
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=_PLAIN_LENGTH)]
+_Value = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
 class _Plain(Interaction, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """An interaction with nothing unusual about it: what most payloads are."""
+    """An interaction with nothing unusual about it, control characters aside: what most payloads are."""
+
+    user_id: _Id
+    item_id: _Id
+    event: _Id = "view"
+    value: _Value = 1.0
+    ts: _Time | None = None
+    session_id: _Id | None = None
+    event_id: _Id | None = None
+    request_id: _Id | None = None
 
 
 _PLAIN: Final = msgspec.json.Decoder(_Plain)
-_PLAIN_BYTES: Final = 1024
-_PLAIN_LENGTH: Final = MAX_ID_BYTES // 4  # characters; none has more than four bytes
-
-
-def _plain_text(value: str) -> bool:
-    """Return whether ``value`` is a usable id, without looking closely; many that are not plain are usable."""
-    return 0 < len(value) <= _PLAIN_LENGTH and value.isprintable()
 
 
 def _plain(payload: bytes) -> Interaction | None:
@@ -180,29 +196,86 @@ def _plain(payload: bytes) -> Interaction | None:
         read = _PLAIN.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    user_id, item_id, event, value = read.user_id, read.item_id, read.event, read.value
-    ts, session_id, event_id, request_id = read.ts, read.session_id, read.event_id, read.request_id
+    made = Interaction(
+        user_id=read.user_id,
+        item_id=read.item_id,
+        event=read.event,
+        value=read.value,
+        ts=read.ts,
+        session_id=read.session_id,
+        event_id=read.event_id,
+        request_id=read.request_id,
+    )
+    return made if _printable(payload, [made]) else None
+
+
+def _printable(text: bytes, read: Sequence[Interaction]) -> bool:
+    """Return whether the ids that were ``read`` from ``text`` hold no control character, without looking closely.
+
+    JSON holds one in a string only behind a backslash, but for DEL and what is beyond ASCII.
+    """
+    if text.isascii() and b"\\" not in text and b"\x7f" not in text:
+        return True
+    words = [
+        each or ""
+        for one in read
+        for each in (one.user_id, one.item_id, one.event, one.session_id, one.event_id, one.request_id)
+    ]
+    return "".join(words).isprintable()
+
+
+Decoded = Interaction | Forget | InvalidRecord
+
+
+def decode_interactions(payloads: Sequence[bytes]) -> list[Decoded]:
+    """Do what :func:`decode_interaction` does with each payload, many at once; errors are returned, not raised.
+
+    An interaction may be of a subclass: its fields are what counts.
+    """
+    made: list[Decoded] = []
+    for start in range(0, len(payloads), _PLAIN_AT_ONCE):
+        made += _decode_some(payloads[start : start + _PLAIN_AT_ONCE])
+    return made
+
+
+def _decode_some(payloads: Sequence[bytes]) -> Sequence[Decoded]:
+    if len(payloads) < _PLAIN_WORTH:
+        return [_outcome(payload) for payload in payloads]
+    read = _all_plain(payloads)
+    if read is not None:
+        return read
+    middle = len(payloads) // 2
+    return [*_decode_some(payloads[:middle]), *_decode_some(payloads[middle:])]
+
+
+def _all_plain(payloads: Sequence[bytes]) -> Sequence[Interaction] | None:
+    """Read plain payloads as lines in one go; None if one is not plain.
+
+    The decoder takes any blank for the end of a line, so it is made sure that each payload is one object: all
+    begin with ``{``, end with ``}`` and break no line. No object reaches from one into the next, because a string
+    may not break a line and no field holds an object; so as many objects as payloads are one in each.
+    """
+    lines, breaks = b"\n".join(payloads), len(payloads) - 1
     if not (
-        _plain_text(user_id)
-        and _plain_text(item_id)
-        and _plain_text(event)
-        and 0 < value <= 1e6
-        and (ts is None or 0 <= ts < 1 << 53)
-        and (session_id is None or _plain_text(session_id))
-        and (event_id is None or _plain_text(event_id))
-        and (request_id is None or _plain_text(request_id))
+        lines[:1] == b"{"
+        and lines[-1:] == b"}"
+        and lines.count(b"\n") == breaks
+        and lines.count(b"}\n{") == breaks
+        and max(map(len, payloads)) <= _PLAIN_BYTES
     ):
         return None
-    return Interaction(
-        user_id=user_id,
-        item_id=item_id,
-        event=event,
-        value=value,
-        ts=ts,
-        session_id=session_id,
-        event_id=event_id,
-        request_id=request_id,
-    )
+    try:
+        read = _PLAIN.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return read if len(read) == len(payloads) and _printable(lines, read) else None
+
+
+def _outcome(payload: bytes) -> Decoded:
+    try:
+        return decode_interaction(payload)
+    except InvalidRecord as error:
+        return error
 
 
 def decode_interaction(payload: bytes) -> Interaction | Forget:

@@ -14,7 +14,8 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     """``weight`` is the candidate's share in percent; ``renewed`` Unix seconds; ``epoch`` fences writers.
 
     ``weight_epoch`` is the epoch of the decision that gave this weight: what is measured under it is told
-    apart from what was measured under an equal weight given before.
+    apart from what was measured under an equal weight given before. ``since`` is when the rollout began, Unix
+    seconds (0 = not told).
     """
 
     epoch: int
@@ -24,6 +25,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     weight: int
     renewed: float
     weight_epoch: int = 0
+    since: float = 0.0
 
 
 def bucket(rollout: str, subject: str) -> int:

@@ -22,9 +22,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What every service needs. ``home`` holds all state of the embedded mode."""
 
-    home: Annotated[str, Meta(description="Folder of the embedded event log, stores and snapshots.")] = (
-        ".sluice"
-    )
+    home: Annotated[str, Meta(description="Folder of all state that is kept on this machine.")] = ".sluice"
     model_file: Annotated[str, Meta(description="RecommenderModel file (YAML) this process serves.")] = ""
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
@@ -34,6 +32,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^$|^.+:[1-9]\d{0,4}$",
             description="host:port of a statsd daemon to send metrics to; empty = none.",
+        ),
+    ] = ""
+
+    kafka: Annotated[
+        str, Meta(description="host:port of Kafka brokers, comma separated; empty = the embedded event log.")
+    ] = ""
+    kafka_properties_file: Annotated[
+        str,
+        Meta(
+            description="File of librdkafka properties (name=value lines) for TLS and SASL; read again when"
+            " the brokers refuse a login."
+        ),
+    ] = ""
+    mongo_url: Annotated[
+        str, Meta(description="mongodb:// URL; empty = the embedded stores. Needs a Redis URL too.")
+    ] = ""
+    mongo_url_file: Annotated[
+        str, Meta(description="File that holds the MongoDB URL instead; read again when a login is refused.")
+    ] = ""
+    mongo_database: Annotated[str, Meta(min_length=1, description="Name of the MongoDB database.")] = "sluice"
+    redis_url: Annotated[str, Meta(description="redis:// or rediss:// URL; empty = the embedded stores.")] = (
+        ""
+    )
+    redis_url_file: Annotated[
+        str, Meta(description="File that holds the Redis URL instead; read again at every connection.")
+    ] = ""
+    store: Annotated[
+        str,
+        Meta(
+            description="Where snapshots lie: a folder or a URL such as s3://bucket/prefix; empty = below home."
         ),
     ] = ""
 

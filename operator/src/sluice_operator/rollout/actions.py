@@ -25,7 +25,8 @@ class GroupName(StrEnum):
 class PublishRouting(_Action, frozen=True, kw_only=True):
     """Publish (or renew) the routing. ``rollout`` is empty and ``candidate`` None when nothing rolls.
 
-    ``weight_epoch`` is the epoch of the decision that gave ``weight``.
+    ``weight_epoch`` is the epoch of the decision that gave ``weight``, ``since`` when the rollout began (Unix
+    seconds; 0 = none has).
     """
 
     rollout: str
@@ -33,6 +34,7 @@ class PublishRouting(_Action, frozen=True, kw_only=True):
     candidate: str | None
     weight: int
     weight_epoch: int = 0
+    since: float = 0.0
 
 
 class WantSnapshots(_Action, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ def _routing(state: RolloutState) -> PublishRouting:
         candidate=candidate,
         weight=state.weight,
         weight_epoch=state.weight_epoch,
+        since=state.rollout_started_at or 0.0,
     )
 
 

@@ -6,7 +6,6 @@ the boot it happened in: what a power cut left behind is verified again where it
 write here: a mapped file that is cut short kills the process that reads it.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -18,37 +17,40 @@ from typing import Final
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import SnapshotRefused, StorageUnavailable
-from sluice.snapshot.entry import path_of
+from sluice.snapshot.folder import FULL
 from sluice.snapshot.manifest import MANIFEST, Manifest
-from sluice.snapshot.verify import survey, verify
+from sluice.snapshot.store import Origins, SnapshotStore
+from sluice.snapshot.verify import verify
 from sluice_faiss.memory import UNBOUND, Memory
 
 _VERIFIED: Final = ".verified"
 _INCOMING: Final = ".incoming"
+_OPENED: Final = ".opened"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _REST_S: Final = 0.001
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Keep = Callable[[], Set[str]]
 """Names the copies to keep: what is wanted or serves now."""
 
 
 class Cache:
-    """``store`` is the folder snapshots are copied from; None takes each one's URI."""
+    """``store`` is what snapshots are copied from; None takes each one's URI."""
 
-    def __init__(self, folder: Path, store: Path | None, memory: Memory = UNBOUND) -> None:
-        self._folder, self._store, self._memory = folder, store, memory
+    def __init__(self, folder: Path, store: SnapshotStore | None, memory: Memory = UNBOUND) -> None:
+        self._folder, self._memory = folder, memory
+        self._origins = Origins(store, folder / _OPENED)
 
     def fetch(self, entry: CatalogEntry, keep: Keep) -> Path:
         """Return the verified copy of ``entry``; where it does not fit, copies outside ``keep`` go.
 
-        Raises :class:`SnapshotRefused` if it is unsound or does not fit, OSError if the store cannot be read.
+        Raises :class:`SnapshotRefused` if it is unsound or does not fit, :class:`StorageUnavailable` if the store
+        cannot be read now.
         """
         with self._locked():
             copy = self._folder / entry.id
             if not self._is_verified(copy, entry.digest) and not self._reverified(copy, entry.digest):
-                origin = self._origin(entry)
-                made = survey(origin, entry.digest)
+                origin = self._origins.of(entry)
+                made = origin.survey(entry.id, entry.digest)
                 self._admit(entry.id, made.bytes, keep)
                 self._copy(origin, copy, made, entry.digest)
             return copy
@@ -100,12 +102,6 @@ class Cache:
         kind = min(left, key=lambda each: left[each])
         return kind, needed - left[kind], left[kind]
 
-    def _origin(self, entry: CatalogEntry) -> Path:
-        origin = path_of(entry) if self._store is None else self._store / entry.id
-        if not origin.is_dir():
-            raise SnapshotRefused(f"{entry.id} is not in the store; restore it or cut a new one")
-        return origin
-
     def _note(self, copy: Path) -> Path:
         return copy.with_name(copy.name + _VERIFIED)
 
@@ -131,18 +127,17 @@ class Cache:
         temporary.write_text(_seal(digest))
         temporary.rename(note)
 
-    def _copy(self, origin: Path, copy: Path, made: Manifest, digest: str) -> None:
+    def _copy(self, origin: SnapshotStore, copy: Path, made: Manifest, digest: str) -> None:
         shutil.rmtree(self._folder / _INCOMING, ignore_errors=True)  # what a killed worker left
         incoming = self._folder / _INCOMING / copy.name
         try:
             incoming.mkdir(parents=True)
-            for name in (MANIFEST, *made.files):
-                shutil.copyfile(origin / name, incoming / name)
+            origin.fetch(made, incoming, _rest)
             verify(incoming, digest, _rest)
             incoming.rename(copy)
             self._note_verified(copy, digest)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise SnapshotRefused(
                 f"{copy.name} cannot be copied: {error.strerror}; free the disk of the cache"

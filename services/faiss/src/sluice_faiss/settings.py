@@ -26,9 +26,6 @@ class FaissSettings(ServerSettings, frozen=True, kw_only=True):
     wanted_file: Annotated[
         str, Meta(description="File naming the wanted snapshots; absent = nothing is wanted.")
     ] = ""
-    store: Annotated[
-        str, Meta(description="Folder the snapshots lie in; empty takes each one's URI from the catalog.")
-    ] = ""
     memory_bytes: Annotated[
         int, Meta(ge=0, description="Bytes this pod's snapshots may take together; 0 = what the machine has.")
     ] = 0

@@ -2,12 +2,10 @@
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from sluice import instruments, metrics, statsd
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedCatalog
+from sluice.backing import Backing
 from sluice.loops import Loop
 from sluice.metrics import Process
 from sluice.overlay_tail import Followed, Tail
@@ -32,12 +30,12 @@ class FaissWorker:
     """See :class:`~sluice.web.server.Worker`."""
 
     def __init__(self, settings: FaissSettings, board: Board) -> None:
-        home, topics = Home(settings.home_path), topics_of(settings.source_name)
-        catalog = EmbeddedCatalog(home.model(settings.model_key))
+        backing, topics = Backing(settings), topics_of(settings.source_name)
+        catalog = backing.catalog(settings.model_key)
         live = Live(settings.overlay_items)
         followed: dict[str, Followed] = {topics.items: live.overlay, topics.users: live.forgotten}
-        self._tail = Tail(home.log(settings.source_name), followed, live.refresh)
-        store = Path(settings.store) if settings.store else None
+        self._tail = Tail(backing.log(settings.source_name), followed, live.refresh)
+        store = backing.snapshots(settings.model_key) if settings.store else None
         cache = Cache(settings.cache_path, store, Memory(settings.memory_bytes))
         self._holder = Holder(
             WantedFile(settings.wanted_path), catalog, cache, board.write, live.bind, self._tail.state

@@ -24,6 +24,7 @@ def main() -> None:
 
 
 def _api() -> None:
+    from sluice.experiment import parse
     from sluice.web.server import Worker, bind, serve
     from sluice_recommender.api.keys_file import KeysFile
     from sluice_recommender.settings import ApiSettings, models_of, one_source, pod_urls, policy_of
@@ -36,6 +37,7 @@ def _api() -> None:
     pod_urls(settings.faiss_stable_urls, "FAISS_STABLE_URLS", keys)
     pod_urls(settings.faiss_canary_urls, "FAISS_CANARY_URLS", keys)
     policy_of(settings)
+    parse(settings.experiment, keys)
     KeysFile(settings.keys_path)
 
     def build() -> Worker:

@@ -22,6 +22,15 @@ Urls = Annotated[
 ]
 
 
+Deal = Annotated[
+    str,
+    Meta(
+        description="Experiment between models, NAME@DATE: MODEL=PERCENT, MODEL=PERCENT, the same for API and"
+        " profiles; deals users of requests that name no model to these; empty = the first model answers."
+    ),
+]
+
+
 class ApiSettings(ServerSettings, frozen=True, kw_only=True):
     """Settings of ``sluice-recommender api``; ``model_file`` may name several files, comma separated."""
 
@@ -30,6 +39,7 @@ class ApiSettings(ServerSettings, frozen=True, kw_only=True):
     overlay_items: Annotated[int, Meta(ge=1, description="So many items the overlay of a worker knows.")] = (
         CAPACITY
     )
+    experiment: Deal = ""
     keys_file: Annotated[str, Meta(description="File of API keys, made by sluice keys; empty = none.")] = ""
     require_keys: Annotated[
         str, Meta(description="Scopes that need a key beside admin: read, write, or both, comma separated.")
@@ -47,8 +57,18 @@ class ApiSettings(ServerSettings, frozen=True, kw_only=True):
 class ProfilesSettings(Settings, frozen=True, kw_only=True):
     """Settings of ``sluice-recommender profiles``."""
 
+    experiment: Deal = ""
+    ledger_folder: Annotated[
+        str, Meta(description="Folder of this process's ledger of attribution, never shared; empty = home.")
+    ] = ""
+
     metrics_port: Annotated[Port, Meta(description="Port of /metrics; 0 = none.")] = 0
     metrics_host: Annotated[str, Meta(description="Address of /metrics.")] = "127.0.0.1"
+
+    @property
+    def folder(self) -> Path:
+        """``ledger_folder`` as a path."""
+        return Path(self.ledger_folder) if self.ledger_folder else self.home_path
 
 
 def models_of(settings: Settings) -> list[RecommenderModel]:

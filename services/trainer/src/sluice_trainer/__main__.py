@@ -5,33 +5,20 @@ import os
 import signal
 import sys
 import threading
-from typing import Annotated, Any
+from typing import Any, Final
 
 import structlog
-from msgspec import Meta
 
 from sluice import logs, models, settings, statsd
-from sluice.embedded.home import Home, lock
-from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
-from sluice.errors import SluiceError
+from sluice.backing import Backing
+from sluice.embedded.home import lock
+from sluice.errors import SluiceError, StaleEpoch
 from sluice.metrics import Process
 from sluice.topics import topics_of
+from sluice_trainer.settings import TrainerSettings
 
-
-class TrainerSettings(settings.Settings, frozen=True, kw_only=True):
-    """Settings of the trainer."""
-
-    status_port: Annotated[
-        settings.Port, Meta(description="Port of health, status and metrics; 0 = any.")
-    ] = 8085
-    status_host: Annotated[str, Meta(description="Address of health, status and metrics.")] = "127.0.0.1"
-    seed: Annotated[int, Meta(ge=0, lt=1 << 32, description="Seed of all randomness of this model.")] = 0
-    warmup_events: Annotated[
-        int, Meta(ge=1, description="How many interactions the log must hold before the first training.")
-    ] = 1_000
-    checkpoint_seconds: Annotated[
-        float, Meta(gt=0, description="Longest time between two checkpoints, in seconds.")
-    ] = 15.0
+REPLACED: Final = 3
+"""Exit code of a trainer that another one replaced."""
 
 
 def main() -> None:
@@ -40,13 +27,15 @@ def main() -> None:
         os.environ.setdefault(library, "1")
     try:
         run(settings.read(TrainerSettings, os.environ))
+    except StaleEpoch:  # said already, in the log
+        sys.exit(REPLACED)
     except (SluiceError, OSError) as error:
         print(f"sluice-trainer: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 def run(configured: TrainerSettings) -> None:
-    """Wire the trainer to the embedded adapters and drive it."""
+    """Wire the trainer to its adapters and drive it."""
     import torch
 
     from sluice_trainer import forked, status
@@ -61,13 +50,13 @@ def run(configured: TrainerSettings) -> None:
 
     model = models.load(configured.model_path)
     trainer = Trainer(model, configured.seed)
-    home, source = Home(configured.home_path), model.spec.source.name
-    log, database = home.log(source), home.model(model.key)
+    backing, source = Backing(configured), model.spec.source.name
+    log = backing.log(source)
 
     def describe() -> dict[str, Any]:
         return status.describe(trainer, log.end_offsets(topics_of(source).interactions))
 
-    folder = home.trainer(model.key) / trainer.position.spec_hash
+    folder = backing.home.trainer(model.key) / trainer.position.spec_hash
     held = lock(folder)
     os.register_at_fork(after_in_child=held.close)  # or a child that outlives us would keep the folder
     registry = status.registry_of(describe)
@@ -75,11 +64,11 @@ def run(configured: TrainerSettings) -> None:
     loop = Loop(
         trainer,
         folder=folder,
-        store=home.snapshots(model.key),
+        store=backing.snapshots(model.key),
         log=log,
-        catalog=EmbeddedCatalog(database),
-        evidence=EmbeddedEvidence(database),
-        routing=EmbeddedRouting(database),
+        catalog=backing.catalog(model.key),
+        evidence=backing.evidence(model.key),
+        routing=backing.routing(model.key),
         warmup_events=configured.warmup_events,
         checkpoint_s=configured.checkpoint_seconds,
         fork=forked.AVAILABLE,

@@ -60,6 +60,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a trainer is made of; array names are ``<owner>.<name>``.
 
     ``letters`` is how far the dead-letter topic reached, by partition number: letters of later plans follow.
+    ``epoch`` is that of the trainer that wrote it.
     """
 
     position: Position
@@ -67,12 +68,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     items: list[str]
     arrays: Arrays
     letters: dict[int, int] = {}
+    epoch: int = 0
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
     position: Position
     letters: dict[int, int]
     checksums: dict[str, str]
+    epoch: int = 0
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> Position:
@@ -101,7 +104,7 @@ def _replace(final: Path, checkpoint: Checkpoint) -> None:
     for half_written in folder.glob(".checkpoint-*.tmp"):  # by a trainer that was killed
         shutil.rmtree(half_written, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
+        temporary.mkdir()  # below a folder that is there: a newer trainer may have moved it away
         _write_files(temporary, checkpoint)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -126,6 +129,7 @@ def _write_files(directory: Path, checkpoint: Checkpoint) -> None:
     document = _Document(
         position=checkpoint.position,
         letters=checkpoint.letters,
+        epoch=checkpoint.epoch,
         checksums={f"{name}.npy": _save(directory / f"{name}.npy", arrays[name]) for name in sorted(arrays)},
     )
     seal = _write(directory / _DOCUMENT, [msgspec.json.encode(document)])
@@ -204,6 +208,7 @@ def _read(path: Path, document: _Document) -> Checkpoint:
         items=_split(owned("items", ids)),
         arrays={name: array for name, array in arrays.items() if not name.startswith(f"{_IDS}.")},
         letters=document.letters,
+        epoch=document.epoch,
     )
 
 

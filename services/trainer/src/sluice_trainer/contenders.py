@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sluice.encoder import Rows
 from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.routing import Routing
+from sluice.snapshot.store import SnapshotStore
 from sluice.snapshot.unit import Unit
-from sluice.snapshot.verify import verify
 from sluice_trainer.batch import Keys, origins
 from sluice_trainer.vocabulary import Vocabulary
 
@@ -56,7 +56,7 @@ def names_of(routing: Routing | None) -> tuple[str | None, str | None]:
 class Contenders:
     """Opens stable and candidate as routing names them, and forgets the others."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: SnapshotStore) -> None:
         self._store = store
         self._open: dict[str, Contender] = {}
         self._refused: set[str] = set()
@@ -98,12 +98,17 @@ class Contenders:
         return self._open[snapshot]
 
     def _opened(self, snapshot: str) -> Contender:
-        if not self._store.is_dir() or not any(self._store.iterdir()):
-            raise StorageUnavailable(
-                f"the store {self._store.name} is empty although {snapshot} is named; mount its volume"
-            )
-        verify(self._store / snapshot)
-        unit = Unit.open(self._store / snapshot, with_index=False)
+        unit = Unit.open(self._folder(snapshot), with_index=False)
         nobody = np.full((1, 1), -1, dtype=np.int32)  # an encoder that does not fit its part shows here
         unit.items.scores(unit.encode_rows(nobody, np.zeros((1, 1), dtype=np.float32)))
         return Contender(unit)
+
+    def _folder(self, snapshot: str) -> Path:
+        try:
+            return self._store.open(snapshot)
+        except SnapshotRefused as error:
+            if self._store.ids():
+                raise
+            raise StorageUnavailable(
+                f"the store is empty although {snapshot} is named; mount its volume or correct SLUICE_STORE"
+            ) from error

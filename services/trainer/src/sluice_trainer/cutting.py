@@ -1,7 +1,7 @@
 """Cuts a snapshot: names it, measures its index, writes it, enters it in the catalog."""
 
-import shutil
 import time
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +19,8 @@ from sluice.snapshot import writer
 from sluice.snapshot.content import Histories
 from sluice.snapshot.entry import entry_of
 from sluice.snapshot.fidelity import QUERIES, fidelity
+from sluice.snapshot.manifest import Manifest
+from sluice.snapshot.store import SnapshotStore
 from sluice.topics import topics_of
 from sluice_trainer.checkpoint import Position
 from sluice_trainer.forked import Task, Tell, start
@@ -27,35 +29,48 @@ from sluice_trainer.trainer import Trainer
 _LOG = structlog.get_logger()
 _SECONDS = instruments.histogram(metrics.CUT_SECONDS)
 RETRY_S: Final = 1.0
+PATIENCE_S: Final = 300.0
+"""How long nothing is deleted after the store could not: a try that hangs would hold learning up."""
 
 
 class Cutter:
     """Writes the snapshots of one model into its store and catalog, one at a time.
 
-    With ``fork`` a child writes while the trainer goes on learning; a full store is tried again there until
-    there is room.
+    With ``fork`` a child writes while the trainer goes on learning; a store that is full or away is tried again
+    there until it takes the snapshot.
     """
 
-    def __init__(self, store: Path, catalog: Catalog, epoch: int, *, fork: bool = False) -> None:
+    def __init__(self, store: SnapshotStore, catalog: Catalog, epoch: int, *, fork: bool = False) -> None:
         self._store, self._catalog, self._epoch, self._fork = store, catalog, epoch, fork
         self._pending: tuple[str, Task] | None = None
         self._began, self._stuck = 0.0, False
-        self._clear_garbage()
+        self._garbage, self._store_back_at = True, 0.0
+        self._tidy(self._clear_garbage)
 
     def _clear_garbage(self) -> None:
-        """Delete directories that never got an entry: an earlier trainer died between the two.
+        """Delete what never got an entry: an earlier trainer died between the two.
 
         An empty catalog beside a filled store is a lost catalog, not garbage: nothing is deleted then.
         """
         entered = {entry.id for entry in self._catalog.entries()}
-        for directory in self._store.iterdir() if entered and self._store.exists() else ():
-            if directory.name not in entered:
-                shutil.rmtree(directory, ignore_errors=True)
+        for name in self._store.ids() - entered if entered else ():
+            self._store.delete(name)
+        self._garbage = False
+
+    def _tidy(self, work: Callable[[], None]) -> None:
+        """Delete what nobody needs, if the store can do that now: learning does not wait for it."""
+        if time.monotonic() < self._store_back_at:
+            return
+        try:
+            work()
+        except StorageUnavailable as error:
+            self._store_back_at = time.monotonic() + PATIENCE_S
+            _LOG.warning("snapshots cannot be deleted now, it will be tried again", reason=str(error))
 
     def cut(self, trainer: Trainer, now: float) -> str:
         """Cut what ``trainer`` knows now and return the snapshot's id; a replay finds it cut already.
 
-        Raises :class:`StorageUnavailable` when the store is full and :class:`~sluice.errors.StaleEpoch`
+        Raises :class:`StorageUnavailable` when the store is full or away and :class:`~sluice.errors.StaleEpoch`
         when a newer trainer has taken over.
         """
         name = self.begin(trainer, now, patient=False)
@@ -66,7 +81,7 @@ class Cutter:
     def begin(self, trainer: Trainer, now: float, *, patient: bool = True) -> str:
         """Begin to cut what ``trainer`` knows now and return the snapshot's id; none may be pending.
 
-        A ``patient`` child waits for room in a full store.
+        A ``patient`` child waits for a store that is full or away.
         """
         name = snapshot_name(trainer)
         if self._catalog.get(name) is None:
@@ -81,21 +96,24 @@ class Cutter:
         return name
 
     def _write(self, trainer: Trainer, provenance: dict[str, Any], tell: Tell | None) -> bytes:
-        directory, parent = self._store / provenance["id"], provenance["parent"]
+        name, parent = provenance["id"], provenance["parent"]
         content = msgspec.structs.replace(trainer.content(), histories=histories(trainer))
         measure = partial(fidelity, histories=content.histories)
         # A large index takes its parent's centroids over. If the parent is gone they are trained anew: then a
         # replayed cut has other bytes, which nobody has seen, for only what was never entered is cut again.
-        from_parent = self._store / parent if parent else None
+        from_parent = self._store.local(parent) if parent else None
+
+        def write(directory: Path) -> Manifest:
+            return writer.write(directory, content, provenance, measure, from_parent)
+
         while True:
             try:
-                made = writer.write(directory, content, provenance, measure, from_parent)
-                return msgspec.json.encode(entry_of(directory, made, self._epoch))
-            except OSError as error:
-                reason = f"{directory.name} cannot be written: {error.strerror}; free the store"
+                made = self._store.publish(name, write)
+                return msgspec.json.encode(entry_of(self._store.uri(name), made, self._epoch))
+            except StorageUnavailable as error:
                 if tell is None:
-                    raise StorageUnavailable(reason) from error
-                tell(reason)
+                    raise
+                tell(str(error))
                 time.sleep(RETRY_S)
 
     @property
@@ -105,7 +123,7 @@ class Cutter:
 
     @property
     def stuck(self) -> bool:
-        """Whether a snapshot is pending that found no room; it is tried again until there is some."""
+        """Whether a snapshot is pending that the store did not take; it is tried again until it does."""
         return self.busy and self._stuck
 
     def settled(self, timeout_s: float = 0.0) -> bool:
@@ -143,10 +161,15 @@ class Cutter:
         ``oldest`` is the oldest checkpoint kept: a replay from it cuts again what was cut later. ``named``
         are the snapshots that plans since then evaluate.
         """
+        if self._garbage and not self.busy:
+            self._tidy(self._clear_garbage)
+        self._tidy(lambda: self._sweep(oldest, named))
+
+    def _sweep(self, oldest: Position, named: set[str]) -> None:
         for entry in self._catalog.entries():
             cut_again = entry.spec_hash == oldest.spec_hash and entry.interactions > oldest.interactions
             if entry.released and entry.id not in named and not cut_again:
-                shutil.rmtree(self._store / entry.id, ignore_errors=True)
+                self._store.delete(entry.id)
                 self._catalog.remove(entry.id)
 
 

@@ -81,8 +81,10 @@ def seen_within(batch: Interactions, first: NDArray[np.bool_], asked: Places) ->
 
     ``first`` tells which events show their user a new item; positions are among ``asked``.
     """
-    order = np.argsort(batch.users, kind="stable")
-    new = order[first[order]]  # by user, then in order
+    of_asked = np.zeros(int(batch.users.max(initial=-1)) + 1, dtype=np.bool_)
+    of_asked[batch.users[asked]] = True
+    new = np.flatnonzero(first & of_asked[batch.users])
+    new = new[np.argsort(batch.users[new], kind="stable")]  # by user, then in order
     marks = _marks(batch.users[new], new)
     starts = np.searchsorted(marks, _marks(batch.users[asked], np.zeros_like(asked)))
     counts = np.searchsorted(marks, _marks(batch.users[asked], asked)) - starts

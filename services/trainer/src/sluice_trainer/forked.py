@@ -26,6 +26,7 @@ Work = Callable[[Tell], bytes]
 _SET_DEATH_SIGNAL: Final = 1  # prctl's PR_SET_PDEATHSIG
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if AVAILABLE else None
 _NICE: Final = 10  # learning goes first
+_DYING_S: Final = 5.0  # one that hangs in the kernel, on a disk that is gone, dies when that answers
 
 
 class ChildDied(SluiceError):
@@ -113,8 +114,7 @@ class Forked:
         """See :class:`Task`."""
         if self._status is None:
             os.kill(self._pid, signal.SIGKILL)
-            while not self.ended(1.0):
-                pass
+            self.ended(_DYING_S)
 
 
 def _work(work: Work, writing: int, parent: int) -> NoReturn:

@@ -6,6 +6,7 @@ Both answer for the moment *before* each event of a batch, also where one user c
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sluice.encoder import RECENT_LIMIT, Matrix, Rows
@@ -34,14 +35,15 @@ class RecentItems:
 
     def push(self, users: Rows, items: Rows, weights: Matrix) -> tuple[Rows, Matrix]:
         """Take a batch over; return ``(n, R)`` items and weights before each event, newest first."""
+        if not len(users):
+            return self.items[:0], self.weights[:0]
         self._grow(int(users.max(initial=-1)) + 1)
         blocks = _Blocks.of(users)
-        windows = blocks.slots[:, None] - 1 - np.arange(RECENT_LIMIT)  # newest first, (n, R)
         before = []
         for table, new in ((self.items, items), (self.weights, weights)):
-            flat = blocks.join(table, new)
-            before.append(flat[windows])
-            table[blocks.users] = flat[blocks.ends[:, None] + np.arange(-RECENT_LIMIT, 0)]
+            windows = sliding_window_view(blocks.join(table, new), RECENT_LIMIT)  # what precedes a slot
+            before.append(windows[:, ::-1][blocks.slots - RECENT_LIMIT])  # newest first, (n, R)
+            table[blocks.users] = windows[blocks.ends - RECENT_LIMIT]
         return before[0].astype(np.int32, copy=False), before[1].astype(np.float32, copy=False)
 
     def forget(self, user: int) -> None:
@@ -112,11 +114,14 @@ class SeenItems:
     def push(self, users: Rows, items: Rows) -> NDArray[np.bool_]:
         """Take a batch over; return ``(n,)`` whether each item had been seen before its event."""
         keys = _keys(users, items)
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        seen: NDArray[np.bool_] = first[inverse] != np.arange(len(keys))
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        known = np.append(False, keys[1:] == keys[:-1])[: len(keys)]
         for run in (*self._runs, self._tail):
-            seen |= _holds(run, keys)
-        self._tail = _merged(self._tail, np.sort(keys[~seen]))
+            known |= _holds(run, keys)
+        self._tail = _merged(self._tail, keys[~known])
+        seen = np.empty_like(known)
+        seen[order] = known
         if len(self._tail) > self.TAIL:
             self._merge()
         return seen

@@ -1,10 +1,12 @@
 """The journal: what is about to be learned, written down first. A replay of it ends bit-equal.
 
-One line per plan: CRC-32 in hex, a space, JSON. A torn last line (the process died while writing) is cut
-off on opening: its plan was never carried out. Any other broken line stops the trainer.
+One line per plan: CRC-32 in hex, a space, JSON. A torn last line (the process died while writing) is passed
+over: its plan was never carried out. Any other broken line stops the trainer.
 
-A chain of append-only files: a new one begins with each checkpoint and is named after the checkpoint's plan
-sequence. A file is needed as long as a checkpoint from before its end may have to be taken.
+A chain of append-only files, ``journal-<plan sequence>-<trainer epoch>.log``: a new one begins with each trainer
+and with each checkpoint, and is named after the newest plan before it. What a file holds beyond the start of the
+next one is never read, so an older trainer that still writes to the file it has open changes nothing. A file is
+needed as long as a checkpoint from before its end may have to be taken.
 """
 
 import errno
@@ -59,33 +61,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Journal:
     """Plans since the oldest checkpoint kept."""
 
-    def __init__(self, folder: Path, base: int, oldest: int) -> None:
-        """Open the journals that follow checkpoint ``oldest``, delete those from before it.
+    def __init__(self, folder: Path, base: int, oldest: int, epoch: int) -> None:
+        """Read the journals that follow checkpoint ``oldest``, delete those from before it, begin a new one.
 
-        ``plans`` are all plans after checkpoint ``base``. What a file holds beyond the start of the next one
-        never was: writing it failed, and it was not carried out.
+        ``plans`` are all plans after checkpoint ``base``; ``epoch`` is above that of every journal there is.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._named: dict[int, set[str]] = {}
+        self._folder, self._epoch = folder, epoch
+        self._named: dict[Path, set[str]] = {}
         self.drop_before(oldest)
-        files = sorted(folder.glob("journal-*.log"))
         self.plans: list[Plan] = []
-        for path, following in zip_longest(files, files[1:]):
-            plans = [plan for plan in _read(path) if not following or plan.sequence <= _base_of(following)]
+        for path, plans in _each(folder):
+            self._named[path] = {name for plan in plans for name in _names_of(plan)}
             self.plans += [plan for plan in plans if plan.sequence > base]
-            self._named[_base_of(path)] = {name for plan in plans for name in _names_of(plan)}
-        self._open(max([base, *map(_base_of, files)]))
+        self._open(max([base, *map(_base_of, self._named), *(plan.sequence for plan in self.plans)]))
 
     def _open(self, base: int) -> None:
-        self.path = self._folder / f"journal-{base:012d}.log"
+        self.path = self._folder / f"journal-{base:012d}-{self._epoch:06d}.log"
         try:
             self._stream = self.path.open("ab", buffering=0)
             sync(self._folder)
         except OSError as error:
             raise StorageUnavailable(f"{self.path.name} cannot be written: {error.strerror}") from error
         self._end = self._stream.tell()
-        self._current = self._named.setdefault(base, set())
+        self._current = self._named.setdefault(self.path, set())
 
     def append(self, plan: Plan) -> None:
         """Write a plan durably; a plan that could not be written is not in the journal, so another may follow."""
@@ -112,10 +110,10 @@ class Journal:
 
     def drop_before(self, oldest: int) -> None:
         """Delete what no checkpoint needs: those from before checkpoint ``oldest``."""
-        for path in self._folder.glob("journal-*.log"):
+        for path in _files(self._folder):
             if _base_of(path) < oldest:
                 path.unlink()
-                self._named.pop(_base_of(path), None)
+                self._named.pop(path, None)
 
     def named(self) -> set[str]:
         """Return the snapshots that a replay from any checkpoint kept would open."""
@@ -131,24 +129,50 @@ def _names_of(plan: Plan) -> set[str]:
     return {name for name in (routing.stable, routing.candidate) if name} if routing else set()
 
 
+def plans_in(folder: Path) -> list[Plan]:
+    """Return what the journals of ``folder`` hold; only reads, also while a trainer is writing."""
+    return [plan for _, plans in _each(folder) for plan in plans]
+
+
+def _each(folder: Path) -> Iterator[tuple[Path, list[Plan]]]:
+    files = _files(folder)
+    for path, following in zip_longest(files, files[1:]):
+        yield path, _read(path, _base_of(following) if following else None)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("journal-*.log"), key=_place_of)
+
+
+def _place_of(path: Path) -> tuple[int, int]:
+    """Return the plan sequence after which a file begins, and the epoch of the trainer that began it."""
+    base, _, epoch = path.stem.removeprefix("journal-").partition("-")
+    return int(base), int(epoch or 0)
+
+
 def _base_of(path: Path) -> int:
-    return int(path.stem.removeprefix("journal-"))
+    return _place_of(path)[0]
 
 
-def _read(path: Path) -> Iterator[Plan]:
+def _read(path: Path, until: int | None) -> list[Plan]:
+    """Return a file's plans up to sequence ``until``; what follows that one is not even looked at."""
+    plans: list[Plan] = []
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with path.open("r+b") as stream:
-            stream.truncate(whole)
-    for number, line in enumerate(data[:whole].splitlines(), start=1):
-        checksum, _, document = line.partition(b" ")
-        if b"%08x" % crc32(document) != checksum:
-            raise StorageUnavailable(f"{path.name} line {number} is damaged; restore the trainer's volume")
-        try:
-            yield msgspec.json.decode(document, type=Plan)
-        except msgspec.DecodeError as error:
-            raise StorageUnavailable(
-                f"{path.name} line {number} was written by another version of Sluice ({error}); run that version,"
-                " or delete the folder to learn again from the start of the log"
-            ) from error
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
+        if until is not None and (plans[-1].sequence if plans else _base_of(path)) >= until:
+            break
+        plans.append(_plan(line, f"{path.name} line {number}"))
+    return plans
+
+
+def _plan(line: bytes, place: str) -> Plan:
+    checksum, _, document = line.partition(b" ")
+    if b"%08x" % crc32(document) != checksum:
+        raise StorageUnavailable(f"{place} is damaged; restore the trainer's volume")
+    try:
+        return msgspec.json.decode(document, type=Plan)
+    except msgspec.DecodeError as error:
+        raise StorageUnavailable(
+            f"{place} was written by another version of Sluice ({error}); run that version,"
+            " or delete the folder to learn again from the start of the log"
+        ) from error

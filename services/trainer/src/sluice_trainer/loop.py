@@ -1,13 +1,19 @@
 """The consume loop: read, journal, evaluate, learn, cut, checkpoint, in this order.
 
+One trainer serves one model; of two, the older one stops (:mod:`sluice_trainer.fencing`).
+
 Delivery: a plan is journaled before it is carried out, a checkpoint holds the offsets it was made at, and
 the log's own committed offsets are written last and for lag monitoring only. So a killed trainer restarts
 from checkpoint + journal and carries each plan out exactly once.
 """
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -15,17 +21,20 @@ import structlog
 
 from sluice import instruments, logs, metrics
 from sluice.catalog import Catalog
-from sluice.errors import StorageUnavailable
+from sluice.errors import StaleEpoch, StorageUnavailable
 from sluice.events import EventLog, StoredRecord
 from sluice.evidence import EvidenceRow, EvidenceStore
 from sluice.routing import RoutingStore
+from sluice.snapshot.store import SnapshotStore
 from sluice.topics import topics_of, trainer_group
 from sluice_trainer import checkpoint
 from sluice_trainer.checkpoint import Position
 from sluice_trainer.contenders import Contenders
 from sluice_trainer.cutting import Cutter
 from sluice_trainer.dead_letters import DeadLetters
+from sluice_trainer.fencing import Fence
 from sluice_trainer.journal import Journal
+from sluice_trainer.outage import Outage
 from sluice_trainer.planning import POLL_S, Due, Planner, offsets_of
 from sluice_trainer.saving import Saved, Saver
 from sluice_trainer.trainer import Outcome, Trainer
@@ -38,6 +47,8 @@ RETRY_S: Final = 1.0
 HEARTBEAT_S: Final = 2.0
 LAST_CUT_S: Final = 4.0
 """How long the end waits for pending snapshots in all; without them there is no checkpoint, and a replay cuts them."""
+LAST_SAVE_S: Final = 10.0
+"""How long the end waits for a checkpoint that a child is writing."""
 SWEEP_S: Final = 5.0
 
 
@@ -52,7 +63,7 @@ class Loop:
         trainer: Trainer,
         *,
         folder: Path,
-        store: Path,
+        store: SnapshotStore,
         log: EventLog,
         catalog: Catalog,
         evidence: EvidenceStore,
@@ -62,14 +73,20 @@ class Loop:
         fork: bool = False,
     ) -> None:
         self.trainer, self._log, self._evidence, self._routing = trainer, log, evidence, routing
-        self._saver = Saver(trainer, folder, checkpoint_s, fork=fork)
-        self._cutter = Cutter(store, catalog, catalog.claim(), fork=fork)
+        self._fence, self._outage = Fence(folder, catalog), Outage()
+        folder, epoch = self._fence.folder, self._fence.epoch
+        self._saver = Saver(trainer, folder, checkpoint_s, epoch=epoch, fork=fork)
+        self._cutter = Cutter(store, catalog, epoch, fork=fork)
         self._planner = Planner(trainer, log, routing, Contenders(store), warmup_events)
         self._heard_at, self._swept_at = 0.0, 0.0
         self._oldest: Position | None = None  # of the checkpoints kept, once one was written
         self._last: tuple[Due, Outcome] | None = None  # its evidence and letters are still to be written
         self._cut_due, self._now = False, 0.0
-        self._journal = self._recover(folder)
+        try:
+            self._journal = self._recover(folder)
+        except StaleEpoch:
+            self._fence.tell()
+            raise
 
     def _recover(self, folder: Path) -> Journal:
         """Take over the newest checkpoint, then carry out again the plans journaled since."""
@@ -80,7 +97,8 @@ class Loop:
         self._dead_letters = DeadLetters(
             self._log, topics_of(source).dead_letters, self.trainer.model.key, letters
         )
-        journal = Journal(folder, self.trainer.position.sequence, checkpoint.oldest_sequence(folder))
+        oldest = checkpoint.oldest_sequence(folder)
+        journal = Journal(folder, self.trainer.position.sequence, oldest, self._fence.epoch)
         try:
             for plan in journal.plans:
                 self._carry_out(self._planner.again(plan), replay=True)
@@ -93,14 +111,29 @@ class Loop:
         return journal
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until ``stopping`` is set; the state is checkpointed then."""
-        while not stopping.is_set():
-            try:
-                self.turn()
-            except StorageUnavailable as error:
-                _LOG.error("storage unavailable, waiting", reason=str(error))
-                stopping.wait(RETRY_S)
-        self._end()
+        """Work until ``stopping`` is set; the state is checkpointed then.
+
+        Raises :class:`~sluice.errors.StaleEpoch`, and saves nothing, once a newer trainer serves this model.
+        """
+        try:
+            while not stopping.is_set():
+                self._try_turn(stopping)
+            self._end()
+        except StaleEpoch:
+            self._fence.tell()
+            self._saver.abandon()
+            self.close()
+            raise
+
+    def _try_turn(self, stopping: threading.Event) -> None:
+        try:
+            self.turn()
+        except StorageUnavailable as error:
+            self._outage.met(str(error))
+            self._fence.glance()
+            stopping.wait(RETRY_S)
+        else:
+            self._outage.over()
 
     def _end(self) -> None:
         """Checkpoint, unless the last plan is not settled: then the journal carries it out again."""
@@ -120,13 +153,24 @@ class Loop:
         self.close()
 
     def close(self) -> None:
-        """End what is still pending, without waiting for it."""
+        """End what is still pending; only a checkpoint is waited for, and not for ever."""
         self._cutter.abandon()
-        self._saver.wait()
+        self._saver.wait(LAST_SAVE_S)
         self._journal.close()
 
     def turn(self) -> bool:
-        """Do one plan, if there is anything to learn; return whether there was."""
+        """Do one plan, if there is anything to learn; return whether there was.
+
+        Raises :class:`StorageUnavailable`, and then it is called again, or :class:`~sluice.errors.StaleEpoch`.
+        """
+        gc.disable()  # a plan makes many objects, none of them in a circle
+        try:
+            return self._turn()
+        finally:
+            gc.enable()
+
+    def _turn(self) -> bool:
+        self._fence.glance()
         if not self._settled(POLL_S) or not self._saved_in_time():
             self._heartbeat()
             return False
@@ -134,6 +178,7 @@ class Loop:
         if due is None:
             self._heartbeat()
         else:
+            self._fence.check_folder()
             self._journal.append(due.plan)
             self._planner.journaled(due.plan)
             self._carry_out(due)
@@ -158,6 +203,8 @@ class Loop:
         """
         if self._last is not None:
             due, outcome = self._last
+            if outcome.refused or outcome.evidence:
+                self._fence.check()
             self._dead_letters.write(outcome.refused, due.records)
             if outcome.evidence:
                 self._evidence.append(outcome.evidence)
@@ -185,6 +232,7 @@ class Loop:
             at=now,
             weight_epoch=routing.weight_epoch,
         )
+        self._fence.check()
         self._evidence.append([row])
         _EVIDENCE.inc()
 
@@ -206,6 +254,7 @@ class Loop:
         if saved is not None:
             self._tidy(saved)
         if self._saver.due and not self._cutter.busy and not self._cut_due:
+            self._fence.check_folder()
             self._saver.begin(self._journal, self._dead_letters.ends())
             if (done := self._saver.settled()) is not None:
                 self._tidy(done)
@@ -214,26 +263,30 @@ class Loop:
 
     def save(self) -> None:
         """Checkpoint here and now."""
-        self._saver.wait()
+        self._saver.wait(LAST_SAVE_S)
+        self._fence.check_folder()
         self._tidy(self._saver.save(self._journal, self._dead_letters.ends()))
 
     def _tidy(self, saved: Saved) -> None:
         """Let go of what a sound checkpoint makes needless, and note the offsets for lag monitoring."""
         self._journal.drop_before(saved.oldest.sequence)
-        self._log.commit(trainer_group(self.trainer.model.key), saved.offsets)
         self._oldest = saved.oldest
+        self._fence.check()
+        self._log.commit(trainer_group(self.trainer.model.key), saved.offsets)
         self._sweep()
 
     def _sweep(self) -> None:
         """Delete what the rollout has released, also while nothing is learned and no checkpoint is due."""
         self._swept_at = time.monotonic()
         if self._oldest is not None:
-            self._cutter.sweep(self._oldest, self._journal.named())
+            with suppress(StorageUnavailable):  # nobody learns slower for a catalog that is away
+                self._fence.check()
+                self._cutter.sweep(self._oldest, self._journal.named())
 
 
 def _tell_delay(records: Sequence[StoredRecord]) -> None:
-    """Tell how long the oldest record of each partition had waited."""
+    """Tell how long the oldest record of each partition had waited; they come partition by partition."""
     now = time.time()
-    for record in reversed(records):  # the oldest of a partition comes first, so it is told last
-        delay_s = max(0.0, now - record.timestamp / 1e3)
-        _DELAY.labels(record.partition.topic, record.partition.number).set(delay_s)
+    for partition, own in groupby(records, itemgetter(0)):
+        delay_s = max(0.0, now - next(own).timestamp / 1e3)
+        _DELAY.labels(partition.topic, partition.number).set(delay_s)

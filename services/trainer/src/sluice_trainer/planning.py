@@ -1,16 +1,23 @@
 """Makes plans: what to learn next, and from which records.
 
 A plan covers up to ``BATCH`` records while the trainer keeps up. While it lags, plans grow up to ``CATCH_UP``
-and only one event of ``SAMPLE`` is evaluated, which is what most of the time goes into.
+and only a sample of the events is evaluated, which is what most of the time would go into: one of ``SAMPLE``,
+fewer where that were more than ``EVALUATED`` a plan.
 """
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import groupby
+from math import ceil
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import structlog
 
-from sluice.errors import StorageUnavailable
+from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
+from sluice.positions import resumed
 from sluice.routing import RoutingStore
 from sluice.topics import topics_of
 from sluice_trainer.batch import interactions_in
@@ -20,9 +27,15 @@ from sluice_trainer.trainer import Trainer, rules_of
 
 _LOG = structlog.get_logger()
 BATCH: Final = 256
-CATCH_UP: Final = 8_192
+CATCH_UP: Final = 32_768
 SAMPLE: Final = 10
+EVALUATED: Final = 128
+READ: Final = 10_000
 POLL_S: Final = 0.2
+LAST_READS: Final = 5
+"""After so many empty reads the log holds nothing more: its newest offsets may have no record."""
+PATIENCE: Final = 50
+"""After so many empty reads the log does not answer, although there must be something."""
 
 
 class Due(NamedTuple):
@@ -43,6 +56,7 @@ class Planner:
         self._contenders, self._warmup = contenders, warmup
         self._topic = topics_of(trainer.model.spec.source.name).interactions
         self._limit = BATCH
+        self._begins: dict[Partition, int] = {}  # where reading begins, of a partition or after a gap
         self._planned = time.monotonic()
 
     def next(self) -> Due | None:
@@ -53,35 +67,46 @@ class Planner:
         return self._next_batch() if self._trainer.position.fitted else self._next_fit()
 
     def _next_batch(self) -> Due | None:
-        offsets = self._trainer.position.offsets
-        partitions = self._log.partitions(self._topic)
-        positions = {part: offsets.get(part.number, 0) for part in partitions}
-        found = self._log.read(positions, self._limit, POLL_S)
-        lags = len(found) * len(partitions) >= self._limit  # at least one partition gave its share
-        of = 1 if len(found) <= BATCH else SAMPLE
+        positions = self._positions()
+        try:
+            found = self._log.read(positions, self._limit, POLL_S)
+        except OffsetOutOfRange as error:
+            self._begins = resumed(positions, error)
+            return None
+        lags = len(found) * len(positions) >= self._limit  # at least one partition gave its share
+        of = 1 if len(found) <= BATCH else max(SAMPLE, ceil(len(found) / EVALUATED))
         due = self._due(_in_order(found), of=of) if found else None
-        self._limit = min(2 * self._limit, CATCH_UP) if lags else BATCH
+        self._limit = min(2 * self._limit, CATCH_UP) if lags else max(self._limit // 2, BATCH)
         return due
+
+    def _positions(self) -> dict[Partition, int]:
+        """Return the next offset to read of each partition; of a new one, the first that the log holds."""
+        learned, partitions = self._trainer.position.offsets, self._log.partitions(self._topic)
+        if any(part.number not in learned and part not in self._begins for part in partitions):
+            self._begins = self._log.begin_offsets(self._topic) | self._begins
+        return {part: max(learned.get(part.number, 0), self._begins.get(part, 0)) for part in partitions}
 
     def _next_fit(self) -> Due | None:
         """Return the first training once the log holds enough to start from."""
-        ends = self._log.end_offsets(self._topic)
-        records = self._read_until(dict.fromkeys(ends, 0), ends) if sum(ends.values()) >= self._warmup else []
-        if interactions_in(records) < self._warmup:
+        begins, ends = self._log.begin_offsets(self._topic), self._log.end_offsets(self._topic)
+        begins = {part: begins.get(part, 0) for part in ends}
+        if sum(ends.values()) - sum(begins.values()) >= self._warmup:
+            found = [
+                self._read_until(part, begins[part], end, fit=True) for part, end in sorted(ends.items())
+            ]
+            records = [record for each in found for record in each]
+            if interactions_in(records) >= self._warmup:
+                return self._due(records, fit=True)
+        with suppress(OffsetOutOfRange):  # the next look tells where the log begins
             self._log.read(ends, 1, POLL_S)  # wait for the next one
-            return None
-        return self._due(records, fit=True)
+        return None
 
     def _due(self, records: list[StoredRecord], *, fit: bool = False, of: int = 1) -> Due:
         """Return the plan for ``records``, given in the order in which a replay reads them."""
-        ranges: dict[int, tuple[int, int]] = {}
-        for (_, part), offset, *_ in records:
-            start, _end = ranges.get(part, (offset, 0))
-            ranges[part] = (start, offset + 1)
         routing = self._contenders.vetted(self._routing.read())
         plan = Plan(
             sequence=self._trainer.position.sequence + 1,
-            ranges=ranges,
+            ranges=_ranges(records),
             now=time.time(),
             elapsed=time.monotonic() - self._planned,
             rules=rules_of(self._trainer.model.spec, of),
@@ -96,36 +121,70 @@ class Planner:
 
     def again(self, plan: Plan) -> Due:
         """Return a journaled plan with its records; raises :class:`StorageUnavailable` if they are gone."""
-        starts = {Partition(self._topic, part): start for part, (start, _) in plan.ranges.items()}
-        ends = {Partition(self._topic, part): end for part, (_, end) in plan.ranges.items()}
         contest = self._contenders.of(plan.routing)
         for name, contender in zip(names_of(plan.routing), contest, strict=True):
             if name and contender is None:
                 _LOG.error("replay differs, a snapshot is gone", plan=plan.sequence, snapshot=name)
-        return Due(plan, self._read_until(starts, ends), contest)
+        records = [
+            record
+            for part, (start, end) in sorted(plan.ranges.items())
+            for record in self._read_until(Partition(self._topic, part), start, end)
+        ]
+        return Due(plan, records, contest)
 
-    def _read_until(self, starts: dict[Partition, int], ends: dict[Partition, int]) -> list[StoredRecord]:
-        """Return all records from ``starts`` to just before ``ends``, by partition and offset."""
+    def _read_until(
+        self, partition: Partition, start: int, end: int, *, fit: bool = False
+    ) -> list[StoredRecord]:
+        """Return all records from ``start`` to just before ``end``.
+
+        Where the log has deleted some, that is told and reading goes on behind them. Nothing may be left although
+        ``end`` is not reached; a plan to ``fit`` takes what there is, of any other the last record was there once.
+        """
         records: list[StoredRecord] = []
-        for partition, end in sorted(ends.items()):
-            position = starts[partition]
-            while position < end:
-                found = self._log.read({partition: position}, 10_000, POLL_S)
-                if not found:
-                    raise StorageUnavailable(
-                        f"{partition.topic}[{partition.number}] gives nothing at {position} although it"
-                        f" reaches to {end}; check the log's retention"
-                    )
-                records.extend(record for record in found if record.offset < end)
-                position = found[-1].offset + 1
+        position, silent = start, 0
+        while position < end and silent < (LAST_READS if fit else PATIENCE):
+            try:
+                found = self._log.read({partition: position}, READ, POLL_S)
+            except OffsetOutOfRange as error:
+                position = _behind_gap(error, end)
+                continue
+            silent = 0 if found else silent + 1
+            records.extend(record for record in found if record.offset < end)
+            position = found[-1].offset + 1 if found else position
+        if position < end and not fit:
+            raise StorageUnavailable(
+                f"{partition.topic}[{partition.number}] gives nothing at {position} although it"
+                f" reaches to {end}; check the log's retention"
+            )
         return records
+
+
+def _ranges(records: Sequence[StoredRecord]) -> dict[int, tuple[int, int]]:
+    """Return the offsets that ``records``, given in order, span in each partition."""
+    parts = ((partition, list(own)) for partition, own in groupby(records, itemgetter(0)))
+    return {partition.number: (own[0].offset, own[-1].offset + 1) for partition, own in parts}
+
+
+def _behind_gap(error: OffsetOutOfRange, end: int) -> int:
+    """Return where to go on, at ``end`` at the latest: what is missing beyond is another plan's."""
+    partition = Partition(error.topic, error.partition)
+    begin = min(error.begin, end)
+    gap = OffsetOutOfRange(error.topic, error.partition, error.position, begin, max(error.end, begin))
+    if error.position <= error.end:
+        _LOG.error(
+            "records of a plan are gone, what was learned from them is lost",
+            partition=f"{error.topic}[{error.partition}]",
+            first=error.position,
+            last=begin - 1,
+        )
+    return resumed({partition: error.position}, gap)[partition]
 
 
 def _in_order(records: list[StoredRecord]) -> list[StoredRecord]:
     """Return records by partition and offset, as a replay reads them; each partition's are in order already."""
     by_partition: dict[Partition, list[StoredRecord]] = {}
-    for record in records:
-        by_partition.setdefault(record.partition, []).append(record)
+    for partition, own in groupby(records, itemgetter(0)):
+        by_partition.setdefault(partition, []).extend(own)
     return [record for partition in sorted(by_partition) for record in by_partition[partition]]
 
 

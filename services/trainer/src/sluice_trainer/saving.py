@@ -5,6 +5,7 @@ one is sound. So a child that fails or dies costs nothing but the time of a long
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,8 +39,8 @@ class Saved(NamedTuple):
 class Saver:
     """Writes a trainer's checkpoints into ``folder``, one at a time, every ``interval_s`` at the most often."""
 
-    def __init__(self, trainer: Trainer, folder: Path, interval_s: float, *, fork: bool) -> None:
-        self._trainer, self._folder, self._fork = trainer, folder, fork
+    def __init__(self, trainer: Trainer, folder: Path, interval_s: float, *, epoch: int, fork: bool) -> None:
+        self._trainer, self._folder, self._epoch, self._fork = trainer, folder, epoch, fork
         self._interval_s, self._due_at = interval_s, time.monotonic() + interval_s
         self._began = 0.0
         self._sound = 0  # the plan sequence of the newest checkpoint written
@@ -70,10 +71,10 @@ class Saver:
         """
         self._began = time.monotonic()
         self._due_at = self._began + self._interval_s
-        trainer, folder = self._trainer, self._folder
+        trainer, folder, made = self._trainer, self._folder, partial(self._made, letters)
 
         def work(_tell: Tell) -> bytes:
-            return msgspec.json.encode(checkpoint.write(folder, _of(trainer, letters)))
+            return msgspec.json.encode(checkpoint.write(folder, made()))
 
         journal.rotate(trainer.position.sequence)
         self._pending = offsets_of(trainer), start(work, fork=self._fork), trainer.position.sequence
@@ -102,22 +103,33 @@ class Saver:
         _LOG.debug("checkpoint written", took_ms=round(1000 * took_s))
         return Saved(offsets, oldest)
 
-    def wait(self) -> Saved | None:
-        """Wait for the pending checkpoint, if there is one."""
-        while self._pending is not None:
-            saved = self.settled(1.0)
+    def wait(self, timeout_s: float) -> Saved | None:
+        """Wait for the pending checkpoint, if there is one, and end it where that takes too long.
+
+        A child may hang for ever, on a network disk that is gone; its plans are in the journal.
+        """
+        ends_at = time.monotonic() + timeout_s
+        while self._pending is not None and (left := ends_at - time.monotonic()) > 0:
+            saved = self.settled(min(left, 1.0))
             if saved is not None:
                 return saved
+        self.abandon()
         return None
+
+    def abandon(self) -> None:
+        """End what is pending."""
+        if self._pending is not None:
+            self._pending[1].kill()
+            self._pending = None
 
     def save(self, journal: Journal, letters: dict[int, int]) -> Saved:
         """Write a checkpoint here and now; raises :class:`StorageUnavailable`."""
         with _SECONDS.time(), _PAUSE.time():
-            oldest = checkpoint.write(self._folder, _of(self._trainer, letters))
+            oldest = checkpoint.write(self._folder, self._made(letters))
         self._sound = self._trainer.position.sequence
         journal.rotate(self._sound)
         return Saved(offsets_of(self._trainer), oldest)
 
-
-def _of(trainer: Trainer, letters: dict[int, int]) -> Checkpoint:
-    return msgspec.structs.replace(trainer.checkpoint(), letters=letters)
+    def _made(self, letters: dict[int, int]) -> Checkpoint:
+        made = self._trainer.checkpoint()
+        return msgspec.structs.replace(made, letters=letters, epoch=self._epoch)

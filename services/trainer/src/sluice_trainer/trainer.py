@@ -5,21 +5,20 @@ routing names, which are immutable): the same journaled plans end in the same bi
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from sluice.duplicates import Duplicates
-from sluice.encoder import event_weight
+from sluice.encoder import Matrix
 from sluice.events import StoredRecord
 from sluice.evidence import EvidenceRow
 from sluice.model import GateSource, ModelSpec, RecommenderModel, seconds, spec_hash
-from sluice.records import Forget, Interaction
 from sluice.snapshot.content import UnitContent
 from sluice.topics import topics_of
 from sluice_trainer import evaluation, refusing
-from sluice_trainer.batch import Batch, Event, Run, decode, runs, without_forgotten
+from sluice_trainer.batch import Batch, decode, ranges_of, runs, without_forgotten
 from sluice_trainer.checkpoint import Checkpoint, Position, owned, prefixed
 from sluice_trainer.contenders import Contest
 from sluice_trainer.evaluation import Counts, Events, Places, Window
@@ -28,6 +27,7 @@ from sluice_trainer.journal import Plan, Rules
 from sluice_trainer.learners import registry
 from sluice_trainer.learners.protocol import Interactions
 from sluice_trainer.refusing import Refused
+from sluice_trainer.repeats import Repeats
 from sluice_trainer.vocabulary import Vocabulary
 
 
@@ -60,24 +60,26 @@ class Trainer:
         self.users, self.items = Vocabulary(), Vocabulary()
         self.recent, self.seen, self.window = RecentItems(), SeenItems(), Window()
         self.counts: Counts = np.zeros(0, dtype=np.float64)
-        self.duplicates = Duplicates()
+        self.repeats = Repeats()
         self._topic = topics_of(spec.source.name).interactions
         self.event_weights = {kind: float(weight) for kind, weight in spec.source.event_weights.items()}
 
     def apply(self, plan: Plan, records: Sequence[StoredRecord], contest: Contest) -> Outcome:
         """Learn a plan's records; return the evidence they gave and what the learner could not take."""
-        batch = decode(records, self.duplicates)
+        batch = decode(records, self.repeats)
         outcome = Outcome([], [])
         if plan.fit:
-            self._fit(without_forgotten(batch.events), outcome)
+            self._fit(without_forgotten(batch), outcome)
         else:
-            for run in runs(batch.events):
-                self._learn(plan, run, contest, outcome)
+            for run in runs(batch):
+                if run.interactions is None:
+                    self._forget(run.forgotten)
+                else:
+                    self._learn(plan, self._take(run.interactions), contest, outcome)
         self._advance(plan, batch, len(outcome.refused))
         return outcome
 
     def _advance(self, plan: Plan, batch: Batch, refused: int) -> None:
-        forgets = sum(isinstance(event.event, Forget) for event in batch.events)
         position = self.position
         starts = {part: start for part, (start, _) in plan.ranges.items()}
         ends = {part: end for part, (_, end) in plan.ranges.items()}
@@ -88,24 +90,20 @@ class Trainer:
             began=starts | position.began,
             fitted=position.fitted or plan.fit,
             age=position.age + plan.elapsed,
-            interactions=position.interactions + len(batch.events) - forgets,
+            interactions=position.interactions + len(batch.keys),
             refused=position.refused + refused,
             duplicates=position.duplicates + batch.duplicates,
             rejected=position.rejected + batch.rejected,
-            forgets=position.forgets + forgets,
+            forgets=position.forgets + len(batch.forgets),
         )
 
-    def _fit(self, events: list[Event], outcome: Outcome) -> None:
-        history = self._take(events)
+    def _fit(self, batch: Batch, outcome: Outcome) -> None:
+        history = self._take(batch)
         self.seen.push(history.users, history.items)
         self._count(history)
         outcome.refused.extend(refusing.fit(self.learner, history, len(self.users), len(self.items)))
 
-    def _learn(self, plan: Plan, run: Run, contest: Contest, outcome: Outcome) -> None:
-        if run.forget is not None:
-            self._forget(run.forget)
-            return
-        batch = self._take(run.events)
+    def _learn(self, plan: Plan, batch: Interactions, contest: Contest, outcome: Outcome) -> None:
         asked = self._asked(plan, batch, contest)
         stored = self.seen.of(batch.users[asked])
         first = ~self.seen.push(batch.users, batch.items)
@@ -116,16 +114,13 @@ class Trainer:
         self._count(batch)
         outcome.refused.extend(refusing.learn(self.learner, batch, len(self.users), len(self.items)))
 
-    def _take(self, events: Sequence[Event]) -> Interactions:
-        interactions = [_interaction(event) for event in events]
-        users = self.users.add([each.user_id for each in interactions])
-        items = self.items.add([each.item_id for each in interactions])
-        weights = np.array(
-            [event_weight(self.event_weights, each.event, each.value) for each in interactions],
-            dtype=np.float32,
-        )
-        keys = np.array([event.key for event in events], dtype=np.uint64)
-        return Interactions(users, items, weights, *self.recent.push(users, items, weights), keys)
+    def _take(self, batch: Batch) -> Interactions:
+        """Return a batch as rows; each counts the weight of its kind (1 if unlisted) times its value."""
+        users, items = self.users.add(batch.users), self.items.add(batch.items)
+        kinds = map(self.event_weights.get, batch.kinds, repeat(1.0))
+        of_kinds = np.fromiter(kinds, dtype=np.float64, count=len(batch.kinds))
+        weights: Matrix = (of_kinds * np.array(batch.values, dtype=np.float64)).astype(np.float32)
+        return Interactions(users, items, weights, *self.recent.push(users, items, weights), batch.keys)
 
     def _asked(self, plan: Plan, batch: Interactions, contest: Contest) -> Places:
         """Return which events may be evaluated.
@@ -136,11 +131,13 @@ class Trainer:
         if stable is None:
             return np.empty(0, dtype=np.intp)
         stable.extend(self.items)
-        known = (batch.recent[:, 0] >= 0) & (stable.rows[batch.items] >= 0)
+        sample: Places = np.flatnonzero(evaluation.sampled(batch.keys, plan.rules.of))
+        known = (batch.recent[sample, 0] >= 0) & (stable.rows[batch.items[sample]] >= 0)
         for contender in contest:
             if contender is not None:
-                known &= contender.unlearned(self._topic, batch.keys)
-        return np.flatnonzero(known & evaluation.sampled(batch.keys, plan.rules.of))
+                known &= contender.unlearned(self._topic, batch.keys[sample])
+        asked: Places = sample[known]
+        return asked
 
     def _evaluate(
         self, plan: Plan, batch: Interactions, events: Events, contest: Contest, outcome: Outcome
@@ -160,7 +157,7 @@ class Trainer:
                 rollout=plan.routing.rollout,
                 snapshot=candidate.unit.id,
                 writer=f"paired/{self.model.key}",
-                sequence=f"{plan.key}/{int(batch.keys[0])}",
+                sequence=ranges_of(batch.keys),
                 at=plan.now,
                 weight_epoch=plan.routing.weight_epoch,
                 paired=evaluation.paired(plan.rules.metrics, ranks),
@@ -176,8 +173,8 @@ class Trainer:
     def _count(self, batch: Interactions) -> None:
         np.add.at(self._counts_of_all(), batch.items, 1.0)
 
-    def _forget(self, forget: Forget) -> None:
-        row = self.users.forget(forget.user_id)
+    def _forget(self, user_id: str) -> None:
+        row = self.users.forget(user_id)
         if row >= 0:
             self.recent.forget(row)
             self.seen.forget(row)
@@ -214,7 +211,7 @@ class Trainer:
             "recent": self.recent.state(),
             "seen": self.seen.state(),
             "window": self.window.state(),
-            "duplicates": self.duplicates.state(),
+            "duplicates": self.repeats.state(),
             "popular": {"counts": self.counts.copy()},
         }
         return Checkpoint(
@@ -233,13 +230,8 @@ class Trainer:
         self.position = checkpoint.position
         self.users, self.items = Vocabulary(checkpoint.users), Vocabulary(checkpoint.items)
         self.counts = checkpoint.arrays["popular.counts"].astype(np.float64)
-        self.duplicates.restore(owned("duplicates", checkpoint.arrays))
+        self.repeats.restore(owned("duplicates", checkpoint.arrays))
         self.learner.restore(owned("learner", checkpoint.arrays))
         self.recent.restore(owned("recent", checkpoint.arrays))
         self.seen.restore(owned("seen", checkpoint.arrays))
         self.window.restore(owned("window", checkpoint.arrays))
-
-
-def _interaction(event: Event) -> Interaction:
-    assert isinstance(event.event, Interaction)
-    return event.event

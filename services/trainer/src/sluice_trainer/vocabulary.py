@@ -1,6 +1,7 @@
 """Vocabularies: ids as rows, in the order of first appearance, never renumbered."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class Vocabulary:
     def add(self, identifiers: Sequence[str]) -> Rows:
         """Return the rows of ``identifiers``, giving new ones the next rows."""
         rows = self._rows
-        found = np.array([rows.get(each, -1) for each in identifiers], dtype=np.int32)
+        known = map(rows.get, identifiers, repeat(-1))
+        found = np.fromiter(known, dtype=np.int32, count=len(identifiers))
         for place in np.flatnonzero(found < 0).tolist():
             row = found[place] = rows.setdefault(identifiers[place], self._size)
             self._size = max(self._size, row + 1)

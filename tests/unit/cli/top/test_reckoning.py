@@ -46,8 +46,8 @@ def test_the_stream(before: Look, now: Look) -> None:
 
 
 def test_learning(before: Look, now: Look) -> None:
-    learning = overview(before, now).learning
-    assert learning is not None
+    [(model, learning)] = overview(before, now).learning.items()
+    assert model == "default.home"
     assert (learning.events_per_s, learning.learned, learning.evaluated) == (100.0, 5_500, 4_350)
     assert (learning.recall, learning.popular_recall, learning.newest_popular_recall) == (0.118, 0.094, None)
 
@@ -73,7 +73,7 @@ def test_a_platform_that_is_silent_has_no_numbers(before: Look) -> None:
         ),
     )
     shown = overview(silent, silent)
-    assert (shown.requests, shown.learning, shown.snapshots, shown.rollouts) == (None, None, [], {})
+    assert (shown.requests, shown.learning, shown.snapshots, shown.rollouts) == (None, {}, [], {})
     assert not any(row.answers for row in shown.processes)
 
 

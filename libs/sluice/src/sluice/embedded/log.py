@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -11,7 +11,7 @@ import msgspec
 
 from sluice.embedded.database import Database
 from sluice.errors import StorageUnavailable
-from sluice.events import NewRecord, Partition, StoredRecord
+from sluice.events import Listener, NewRecord, Partition, StoredRecord
 
 POLL_S: Final = 0.004
 
@@ -32,7 +32,7 @@ class EmbeddedLog:
         self._database = Database(path, _SCHEMA)
         self._turns = itertools.count()
 
-    def create_topics(self, topics: Mapping[str, int]) -> None:
+    def create_topics(self, topics: Mapping[str, int], compacted: Collection[str] = ()) -> None:
         """See :class:`~sluice.events.EventLog`."""
         rows = [(topic, part) for topic, parts in topics.items() for part in range(parts)]
         with self._database.writing() as connection:
@@ -54,7 +54,8 @@ class EmbeddedLog:
             now = time.time_ns() // 1_000_000
             rows = []
             for record in records:
-                part = crc32(record.key) % len(heads)
+                chosen = crc32(record.key) if record.partition is None else record.partition
+                part = chosen % len(heads)
                 headers = msgspec.msgpack.encode(record.headers) if record.headers else None
                 rows.append((topic, part, heads[part], now, record.key, record.value, headers))
                 heads[part] += 1
@@ -114,10 +115,28 @@ class EmbeddedLog:
         )
         return [_stored(partition, *row) for row in rows]
 
+    def begin_offsets(self, topic: str) -> dict[Partition, int]:
+        """See :class:`~sluice.events.EventLog`; nothing is ever deleted here."""
+        return dict.fromkeys(self.end_offsets(topic), 0)
+
     def end_offsets(self, topic: str) -> dict[Partition, int]:
         """See :class:`~sluice.events.EventLog`."""
         rows = self._database.read("SELECT part, next FROM heads WHERE topic = ? ORDER BY part", (topic,))
         return {Partition(topic, part): offset for part, offset in rows}
+
+    def offsets_at(self, topic: str, timestamp: int) -> dict[Partition, int]:
+        """See :class:`~sluice.events.EventLog`."""
+        return {
+            partition: self._offset_at(partition, timestamp, end)
+            for partition, end in self.end_offsets(topic).items()
+        }
+
+    def _offset_at(self, partition: Partition, timestamp: int, end: int) -> int:
+        row = self._database.read_one(
+            "SELECT min(offset) FROM records WHERE topic = ? AND part = ? AND timestamp >= ?",
+            (partition.topic, partition.number, timestamp),
+        )
+        return end if row[0] is None else int(row[0])
 
     def commit(self, group: str, positions: Mapping[Partition, int]) -> None:
         """See :class:`~sluice.events.EventLog`."""
@@ -129,6 +148,43 @@ class EmbeddedLog:
         """See :class:`~sluice.events.EventLog`."""
         rows = self._database.read("SELECT topic, part, offset FROM committed WHERE consumers = ?", (group,))
         return {Partition(topic, part): offset for topic, part, offset in rows}
+
+    def join(self, group: str, topics: Sequence[str], listener: Listener) -> "EmbeddedMembership":
+        """See :class:`~sluice.events.EventLog`; one member at a time has all partitions."""
+        return EmbeddedMembership(self, group, topics, listener)
+
+    def close(self) -> None:
+        """See :class:`~sluice.events.EventLog`."""
+        self._database.close()
+
+
+class EmbeddedMembership:
+    """:class:`~sluice.events.Membership` of the one process that a source has on one machine."""
+
+    def __init__(self, log: EmbeddedLog, group: str, topics: Sequence[str], listener: Listener) -> None:
+        self._log, self._group, self._topics, self._listener = log, group, topics, listener
+        self._assigned: list[Partition] | None = None
+
+    def read(self, positions: Mapping[Partition, int], limit: int, timeout_s: float) -> list[StoredRecord]:
+        """See :class:`~sluice.events.Membership`."""
+        if self._assigned is None:
+            self._assigned = [each for topic in self._topics for each in self._log.partitions(topic)]
+            self._listener.assigned(self._assigned)
+            return []
+        return self._log.read(positions, limit, timeout_s)
+
+    def stay(self) -> None:
+        """See :class:`~sluice.events.Membership`."""
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        """See :class:`~sluice.events.Membership`."""
+        self._log.commit(self._group, positions)
+
+    def close(self) -> None:
+        """See :class:`~sluice.events.Membership`."""
+        if self._assigned is not None:
+            self._listener.revoked(self._assigned)
+            self._assigned = None
 
 
 def _stored(

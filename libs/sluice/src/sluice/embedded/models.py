@@ -43,16 +43,17 @@ class EmbeddedCatalog:
         """See :class:`~sluice.catalog.Catalog`."""
         with self._database.writing() as connection:
             connection.execute("INSERT INTO epochs SELECT coalesce(max(epoch), 0) + 1 FROM epochs")
-            return self._epoch()
+            return self.epoch()
 
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
+        """See :class:`~sluice.catalog.Catalog`."""
         row = self._database.read_one("SELECT coalesce(max(epoch), 0) FROM epochs")
         return int(row[0])
 
     def commit(self, entry: CatalogEntry) -> None:
         """See :class:`~sluice.catalog.Catalog`."""
         with self._database.writing() as connection:
-            newest = self._epoch()
+            newest = self.epoch()
             if entry.epoch < newest:
                 raise StaleEpoch(f"trainer epoch {entry.epoch} was replaced by {newest}; stop this trainer")
             existing = self.get(entry.id)

@@ -44,29 +44,32 @@ class EmbeddedProfiles:
         row = self._database.read_one("SELECT document FROM profiles WHERE user_id = ?", (user_id,))
         return None if row is None else _PROFILE.decode(row[0])
 
-    def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> None:
+    def apply(self, partition: Partition, events: Mapping[str, Sequence[Applied]]) -> Mapping[str, Profile]:
         """See :class:`~sluice.profile.Profiles`."""
         with self._database.writing():
-            self._put(
+            return self._put(
                 [
                     fold(self._get_or_new(user_id), partition.number, applied)
                     for user_id, applied in events.items()
                 ]
             )
 
-    def describe(self, users: Mapping[str, Described]) -> None:
+    def describe(self, users: Mapping[str, Described]) -> Mapping[str, Profile]:
         """See :class:`~sluice.profile.Profiles`."""
         with self._database.writing():
-            self._put([described(self._get_or_new(user_id), record) for user_id, record in users.items()])
+            return self._put(
+                [described(self._get_or_new(user_id), record) for user_id, record in users.items()]
+            )
 
     def _get_or_new(self, user_id: str) -> Profile:
         return self._stored(user_id) or Profile(user_id=user_id)
 
-    def _put(self, profiles: Sequence[Profile]) -> None:
+    def _put(self, profiles: Sequence[Profile]) -> dict[str, Profile]:
         self._database.connection.executemany(
             "INSERT OR REPLACE INTO profiles VALUES (?, ?)",
             [(profile.user_id, msgspec.msgpack.encode(profile)) for profile in profiles],
         )
+        return {profile.user_id: profile for profile in profiles}
 
 
 class EmbeddedItems:

@@ -98,22 +98,36 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1)
 
 
+def digest_of(manifest: Manifest) -> str:
+    """Return the sha256 of ``manifest.json``, in hex: what a catalog entry knows a unit by."""
+    return hashlib.sha256(encode(manifest)).hexdigest()
+
+
 def read(directory: Path) -> Manifest:
     """Read ``manifest.json``; raises :class:`SnapshotRefused` if it is absent, broken or too new."""
+    return decode(load(directory), directory.name)
+
+
+def load(directory: Path) -> bytes:
+    """Return the bytes of ``manifest.json``; raises :class:`SnapshotRefused` if it is absent or too large."""
     path = directory / MANIFEST
     try:
         if (size := path.stat().st_size) > MANIFEST_LIMIT:
             raise SnapshotRefused(f"{path.name} of {directory.name} has {size} bytes; 1 MiB is the most")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SnapshotRefused(f"{path.name} of {directory.name} cannot be read: {error.strerror}") from error
+
+
+def decode(data: bytes, snapshot: str) -> Manifest:
+    """Return the manifest of ``snapshot`` from its bytes; raises :class:`SnapshotRefused` if broken or too new."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SnapshotRefused(f"{path.name} of {directory.name} is broken: {error}") from error
+        raise SnapshotRefused(f"{MANIFEST} of {snapshot} is broken: {error}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise SnapshotRefused(
-            f"{directory.name} has schema version {manifest.schema_version}, this reader knows"
+            f"{snapshot} has schema version {manifest.schema_version}, this reader knows"
             f" {SCHEMA_VERSION}; use a matching version of Sluice"
         )
     return manifest

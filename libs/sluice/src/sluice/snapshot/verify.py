@@ -3,7 +3,8 @@
 Faiss itself loads bit-flipped files without a word, so this is the only guard. Done once per copy.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sluice.errors import SnapshotRefused, StorageUnavailable
@@ -20,9 +21,8 @@ def verify(directory: Path, digest: str | None = None, rest: Callable[[], None] 
     """
     try:
         made = _survey(directory, digest)
-        for name, file in made.files.items():
-            if manifest.digest(directory / name, rest) != file.sha256:
-                raise SnapshotRefused(f"{name} of {made.id} has a wrong checksum; copy the snapshot again")
+        for name in made.files:
+            check_digest(made, name, manifest.digest(directory / name, rest))
         return made
     except OSError as error:
         raise StorageUnavailable(f"{directory.name} cannot be read now: {error.strerror}") from error
@@ -37,28 +37,42 @@ def survey(directory: Path, digest: str | None = None) -> Manifest:
 
 
 def _survey(directory: Path, digest: str | None) -> Manifest:
-    made = manifest.read(directory)
-    if digest is not None and manifest.digest(directory / manifest.MANIFEST) != digest:
-        raise SnapshotRefused(
-            f"the manifest of {directory.name} is not the one in the catalog; copy it again"
-        )
-    if made.id != directory.name:
-        raise SnapshotRefused(f"directory {directory.name} holds snapshot {made.id}; restore the right files")
-    present = {path.name for path in directory.iterdir()} - {manifest.MANIFEST}
-    for name in sorted(present - set(made.files)):
+    made = check_manifest(manifest.load(directory), directory.name, digest)
+    check_sizes(made, {path.name: _size(path) for path in directory.iterdir()})
+    return made
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def check_manifest(data: bytes, snapshot: str, digest: str | None) -> Manifest:
+    """Return what ``data``, the bytes of a ``manifest.json``, says of ``snapshot``, if it is the right one."""
+    made = manifest.decode(data, snapshot)
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise SnapshotRefused(f"the manifest of {snapshot} is not the one in the catalog; copy it again")
+    if made.id != snapshot:
+        raise SnapshotRefused(f"directory {snapshot} holds snapshot {made.id}; restore the right files")
+    return made
+
+
+def check_sizes(made: Manifest, sizes: Mapping[str, int | None]) -> None:
+    """Refuse a unit whose files are not those of its manifest; ``sizes`` is of all names, None = not a file."""
+    for name in sorted(sizes.keys() - made.files.keys() - {manifest.MANIFEST}):
         raise SnapshotRefused(f"{name} of {made.id} is not in its manifest; remove it")
     for name, file in made.files.items():
         if Path(name).name != name:
             raise SnapshotRefused(f'"{name}" of {made.id} is a path; a manifest names files of its directory')
-        _check(directory / name, file, made.id)
-    return made
+        size = sizes.get(name)
+        if size is None:
+            raise SnapshotRefused(f"{name} of {made.id} is missing; copy the snapshot again")
+        if size != file.bytes:
+            raise SnapshotRefused(
+                f"{name} of {made.id} has {size} bytes instead of {file.bytes}; copy the snapshot again"
+            )
 
 
-def _check(path: Path, file: manifest.File, snapshot: str) -> None:
-    if not path.is_file():
-        raise SnapshotRefused(f"{path.name} of {snapshot} is missing; copy the snapshot again")
-    size = path.stat().st_size
-    if size != file.bytes:
-        raise SnapshotRefused(
-            f"{path.name} of {snapshot} has {size} bytes instead of {file.bytes}; copy the snapshot again"
-        )
+def check_digest(made: Manifest, name: str, sha256: str) -> None:
+    """Refuse a unit one of whose files has another checksum than its manifest says."""
+    if made.files[name].sha256 != sha256:
+        raise SnapshotRefused(f"{name} of {made.id} has a wrong checksum; copy the snapshot again")

@@ -14,6 +14,8 @@ import structlog
 from sluice.errors import InvalidRecord, StorageUnavailable
 
 PROBLEM_JSON: Final = "application/problem+json"
+RETRY_S: Final = "1"
+"""When what a store could not do may be tried again."""
 _log = structlog.get_logger()
 
 
@@ -70,7 +72,7 @@ def _invalid_record(_req: Any, _resp: Any, error: InvalidRecord, _params: Any) -
 
 
 def _storage_unavailable(_req: Any, _resp: Any, error: StorageUnavailable, _params: Any) -> None:
-    raise problem(503, "storage-unavailable", f"{error}; try again") from error
+    raise problem(503, "storage-unavailable", f"{error}; try again", {"Retry-After": RETRY_S}) from error
 
 
 def _unexpected(req: falcon.Request, _resp: Any, error: Exception, _params: Any) -> None:

@@ -25,6 +25,7 @@ from sluice.topics import Topics
 from sluice.web.bodies import send
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.answers import Accepted
+from sluice_recommender.api.breaker import Breaker
 from sluice_recommender.api.documents import body, fields, parameters, with_whole
 from sluice_recommender.api.keys import ADMIN, Scope
 
@@ -131,10 +132,13 @@ def take_changes(
 
 
 class Intake:
-    """Appends checked records to a source's topics; each call returns once the log has them durably."""
+    """Appends checked records to a source's topics; each call returns once the log has them durably.
+
+    While the log is away, one call tries it and all others raise :class:`~sluice.errors.StorageUnavailable` at once.
+    """
 
     def __init__(self, log: EventLog, topics: Topics) -> None:
-        self._log, self._topics = log, topics
+        self._log, self._topics, self._breaker = log, topics, Breaker()
 
     def interactions(self, records: Sequence[Interaction | Forget]) -> None:
         """Append interactions and forgets in order; what is known of forgotten users goes first."""
@@ -162,7 +166,8 @@ class Intake:
         self.interactions([Forget(user_id=each) for each in user_ids])
 
     def _append(self, topic: str, records: Sequence[NewRecord]) -> None:
-        self._log.append(topic, records)
+        with self._breaker.passing():
+            self._log.append(topic, records)
         _ACCEPTED.labels(topic).inc(len(records))
 
 

@@ -22,6 +22,7 @@ class Outbox:
     def __init__(self, log: EventLog, topic: str, capacity: int = CAPACITY) -> None:
         self._log, self._topic, self._capacity = log, topic, capacity
         self._queue: deque[Answer] = deque()
+        self._waits = False
 
     def put(self, answer: Answer) -> None:
         """Queue one answer."""
@@ -40,5 +41,14 @@ class Outbox:
                 )
             except StorageUnavailable as error:
                 self._queue.extendleft(reversed(batch))
-                _log.warning("answers wait", answers=len(self._queue), reason=str(error))
+                self._tell(str(error))
                 return
+            self._tell(None)
+
+    def _tell(self, reason: str | None) -> None:
+        """Log when answers begin to wait and when they go on, not at every round."""
+        if reason is not None and not self._waits:
+            _log.warning("answers wait", answers=len(self._queue), reason=reason)
+        elif reason is None and self._waits:
+            _log.info("answers go on", answers=len(self._queue))
+        self._waits = reason is not None

@@ -38,7 +38,7 @@ class UserRecommendations:
             filter=filters.parse(words) if words else None,
         )
         check(ask)
-        send(resp, self._models.find(ask.model).recommend(ask, request_id(req)))
+        send(resp, self._models.recommend(ask, request_id(req)))
 
     on_head = on_get
 
@@ -58,7 +58,7 @@ class RecommendationsResource:
         """Recommend to a user, a session, or features."""
         ask = typed(body(req), Ask, "n")
         check(ask)
-        send(resp, self._models.find(ask.model).recommend(ask, request_id(req)))
+        send(resp, self._models.recommend(ask, request_id(req)))
 
 
 class PopularItems:

@@ -6,7 +6,7 @@ empty if there is not even that.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sluice import instruments, metrics
 from sluice.errors import SluiceError, StorageUnavailable
@@ -32,7 +32,10 @@ from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.serving import Served, Serving, Warnings
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally
+from sluice_recommender.api.trial import Trial
 
+REMIND_S: Final = 60.0
+"""A lack of profiles is told so often while it lasts."""
 _ANSWERS = instruments.counter(metrics.ANSWERS)
 _FALLBACKS = instruments.counter(metrics.FALLBACKS)
 
@@ -69,9 +72,10 @@ class Recommender:
         self.model, self._source, self._warn = model, source, Warnings(model)
         self._serving = Serving(model, routes, tally, stable, canary, self._warn)
         self._exclude_seen, self._clock = exclude_seen, clock
+        self._warn_at = 0.0
 
-    def recommend(self, ask: Ask, request_id: str) -> Recommendations:
-        """Answer one ask."""
+    def recommend(self, ask: Ask, request_id: str, trial: Trial | None = None) -> Recommendations:
+        """Answer one ask, as part of a trial if one dealt the user to this model."""
         started, wanted = time.perf_counter(), ask.wanted
         query = query_of(ask, self._profile(ask.user_id), exclude_seen=self._exclude_seen)
         served = Served()
@@ -79,8 +83,10 @@ class Recommender:
             subject = subject_of(ask, request_id)
             served = self._serving.serve(search_body(query, ask.n, wanted), subject, started)
             served = self._recommendable(served, wanted)
+            if trial is not None:
+                trial.count(self.model, error=served.snapshot is None, started=started)
         if ask.user_id is not None and served.snapshot is not None and query.recent:
-            self._record(request_id, ask.user_id, served, ask.n)
+            self._record(request_id, ask.user_id, served, ask.n, trial.name if trial is not None else "")
         return self._answer(request_id, query.strategy, served, ask.n, query.exclude, wanted)
 
     def similar(self, item_id: str, n: int, request_id: str, filter: Filter | None = None) -> Recommendations:
@@ -122,16 +128,25 @@ class Recommender:
         try:
             return self._source.profiles.get(user_id)
         except StorageUnavailable as error:
-            self._warn("profile unavailable, answering without", error)
+            if self._is_due_to_warn():
+                self._warn("profile unavailable, answering without", error)
             _FALLBACKS.labels(self.model, "no-profile").inc()
             return None
+
+    def _is_due_to_warn(self) -> bool:
+        """Return whether the last warning of profiles is long ago: metrics count every answer that lacked one."""
+        now = time.monotonic()
+        if now < self._warn_at:
+            return False
+        self._warn_at = now + REMIND_S
+        return True
 
     def _recommendable(self, served: Served, wanted: Filter | None) -> Served:
         """Leave out what this process knows of already and the pod did not yet: a moment's difference."""
         matches = self._source.overlay.matches
         return served._replace(found=[pair for pair in served.found if matches(pair[0], wanted)])
 
-    def _record(self, request_id: str, user_id: str, served: Served, n: int) -> None:
+    def _record(self, request_id: str, user_id: str, served: Served, n: int, experiment: str) -> None:
         """Note what the snapshot itself gave; popular items that fill up are not its merit."""
         items = tuple(item_id for item_id, _ in served.found[:n])
         self._source.outbox.put(
@@ -143,6 +158,7 @@ class Recommender:
                 items=items,
                 ts=int(self._clock() * 1e3),
                 track=served.track,
+                experiment=experiment,
             )
         )
 

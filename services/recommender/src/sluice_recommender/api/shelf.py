@@ -29,7 +29,7 @@ FILTERS_KEPT: Final = 64
 
 
 class Metadata:
-    """Item metadata as ready JSON, at most half a second old; null where the store cannot answer."""
+    """Item metadata as ready JSON, at most half a second old; what was known last while the store cannot answer."""
 
     def __init__(self, items: Items, clock: Callable[[], float] = time.monotonic) -> None:
         self._items, self._clock = items, clock
@@ -54,7 +54,7 @@ class Metadata:
         try:
             items = self._items.get(item_ids)
         except StorageUnavailable:
-            return dict.fromkeys(item_ids)
+            return {item_id: self._last(item_id) for item_id in item_ids}
         read: dict[str, msgspec.Raw | None] = dict.fromkeys(item_ids)
         for item_id, item in items.items():
             document = ItemMetadata(title=item.title, features=item.features)
@@ -63,6 +63,10 @@ class Metadata:
             self._kept = {}
         self._kept.update((item_id, (expires, metadata)) for item_id, metadata in read.items())
         return read
+
+    def _last(self, item_id: str) -> msgspec.Raw | None:
+        _, metadata = self._kept.get(item_id, (0.0, None))
+        return metadata
 
 
 class _Kept(NamedTuple):

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from sluice import filters
+from sluice.errors import StorageUnavailable
 from sluice.items import Items
 from sluice.records import check_id
 from sluice.web.bodies import send
@@ -27,8 +28,8 @@ HANDLE_USERS: Final = 10
 class SimilarItems:
     """``GET /v1/items/{item_id}/similar?n=10&model=&filter=``.
 
-    200, of strategy ``similar``, or ``popular`` for an item in the catalogue that the snapshot lacks; 404 for
-    an item that neither has.
+    200, of strategy ``similar``, or ``popular`` for an item in the catalogue that the snapshot lacks (or while the
+    catalogue cannot be asked); 404 for an item that neither has.
     """
 
     scopes: ClassVar[dict[str, Scope]] = {"GET": "read", "HEAD": "read"}
@@ -53,9 +54,15 @@ class SimilarItems:
         try:
             return recommender.similar(item_id, n, request_id(req), wanted)
         except UnknownItem as error:
-            if not self._items.get([item_id]):
+            if self._is_missing(item_id):
                 raise problem(404, "unknown-item", "item_id is unknown; PUT the item first") from error
             return recommender.popular(n, request_id(req), wanted)
+
+    def _is_missing(self, item_id: str) -> bool:
+        try:
+            return not self._items.get([item_id])
+        except StorageUnavailable:
+            return False
 
 
 class SimilarUsers:

@@ -87,6 +87,7 @@ class TallyWriter:
     ) -> None:
         self._tally, self._store, self._routing, self._clock = tally, store, routing, clock
         self._pending: list[EvidenceRow] = []
+        self._waits = False
 
     def flush(self) -> None:
         """Write everything counted so far."""
@@ -96,7 +97,12 @@ class TallyWriter:
         try:
             self._store.append(self._pending)
         except StorageUnavailable as error:
-            _log.warning("evidence waits", rows=len(self._pending), reason=str(error))
+            if not self._waits:
+                _log.warning("evidence waits", rows=len(self._pending), reason=str(error))
+            self._waits = True
             return
+        if self._waits:
+            _log.info("evidence goes on", rows=len(self._pending))
+        self._waits = False
         _EVIDENCE.inc(len(self._pending))
         self._pending = []

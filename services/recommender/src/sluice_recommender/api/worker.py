@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sluice import statsd
-from sluice.embedded.home import Home
-from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
-from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
+from sluice.backing import Backing
+from sluice.evidence import EvidenceStore
+from sluice.experiment import parse
 from sluice.loops import Loop
 from sluice.metrics import Process
 from sluice.model import RecommenderModel
 from sluice.overlay import Overlay
 from sluice.overlay_tail import Tail
+from sluice.routing import Routing
 from sluice.topics import topics_of
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.app import Data, create_app
@@ -27,6 +28,7 @@ from sluice_recommender.api.recommender import Recommender, Source
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally, TallyWriter
+from sluice_recommender.api.trial import Trial
 from sluice_recommender.settings import ApiSettings, one_source, pod_urls, policy_of
 
 ROUTING_S: Final = 0.1
@@ -39,15 +41,15 @@ class ApiWorker:
     """See :class:`~sluice.web.server.Worker`."""
 
     def __init__(self, settings: ApiSettings, models: list[RecommenderModel]) -> None:
-        self._settings, self._home = settings, Home(settings.home_path)
+        self._settings, self._backing = settings, Backing(settings)
         source = one_source(models)
-        log, database, topics = self._home.log(source), self._home.source(source), topics_of(source)
-        items, popularity = EmbeddedItems(database), EmbeddedPopularity(database)
+        log, topics = self._backing.log(source), topics_of(source)
+        items, popularity = self._backing.items(source), self._backing.popularity(source)
         outbox = Outbox(log, topics.answers)
         overlay = Overlay(settings.overlay_items)
         self._tail = Tail(log, {topics.items: overlay})
         shared = Source(
-            EmbeddedProfiles(database), Metadata(items), Popular(popularity, overlay), outbox, overlay
+            self._backing.profiles(source), Metadata(items), Popular(popularity, overlay), outbox, overlay
         )
         self._loops = [Loop("answers", ANSWERS_S, outbox.flush)]
         self._last_words: list[Callable[[], None]] = [outbox.flush]
@@ -56,15 +58,13 @@ class ApiWorker:
         self._statsd = statsd.Pusher(settings.statsd, Process.API)
         keys = KeysFile(settings.keys_path)
         self._app = create_app(
-            Models(recommenders),
+            Models(recommenders, self._trial()),
             Data(log, topics, items, shared.profiles),
             Access(policy_of(settings), lambda: keys.keys),
             Readiness(
                 {
                     "the overlay": self._tail.require_caught_up,
                     "the event log": lambda: log.end_offsets(topics.interactions),
-                    "the store of items": lambda: items.get(["-"]),
-                    "the store of profiles": lambda: shared.profiles.get("-"),
                 }
             ),
         )
@@ -92,13 +92,24 @@ class ApiWorker:
             write()
         self._statsd.stop()
 
-    def _recommender(self, model: RecommenderModel, source: Source) -> Recommender:
-        database = self._home.model(model.key)
-        routes = RoutingTable(EmbeddedRouting(database))
+    def _trial(self) -> Trial | None:
+        experiment = parse(self._settings.experiment, self._keys)
+        if experiment is None:
+            return None
+        return Trial(experiment, self._tally(self._backing.experiment(experiment.name), lambda: None))
+
+    def _tally(self, store: EvidenceStore, routing: Callable[[], Routing | None]) -> Tally:
+        """Return a tally whose rows are written to ``store`` every two seconds."""
         tally = Tally(f"requests/{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000}")
-        writer = TallyWriter(tally, EmbeddedEvidence(database), lambda: routes.current, time.time)
-        self._loops += [Loop("routing", ROUTING_S, routes.poll), Loop("evidence", EVIDENCE_S, writer.flush)]
+        writer = TallyWriter(tally, store, routing, time.time)
+        self._loops.append(Loop("evidence", EVIDENCE_S, writer.flush))
         self._last_words.append(writer.flush)
+        return tally
+
+    def _recommender(self, model: RecommenderModel, source: Source) -> Recommender:
+        routes = RoutingTable(self._backing.routing(model.key))
+        tally = self._tally(self._backing.evidence(model.key), lambda: routes.current)
+        self._loops.append(Loop("routing", ROUTING_S, routes.poll))
         stable = pod_urls(self._settings.faiss_stable_urls, "FAISS_STABLE_URLS", self._keys)[model.key]
         canary = (
             pod_urls(self._settings.faiss_canary_urls, "FAISS_CANARY_URLS", self._keys)[model.key] or stable

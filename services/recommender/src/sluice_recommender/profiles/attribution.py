@@ -9,6 +9,7 @@ once everything that could bear on it has been read: when the watermark has pass
 from collections.abc import Iterable, Sequence, Set
 from typing import Final, NamedTuple
 
+from sluice.experiment import Experiment
 from sluice.routing import Routing
 
 SLACK_MS: Final = 2_000
@@ -19,7 +20,10 @@ ANSWERS_CAP: Final = 200
 
 
 class Given(NamedTuple):
-    """An answer: ``at`` is when it was given, ``logged`` when the log took it."""
+    """An answer: ``at`` is when it was given, ``logged`` when the log took it.
+
+    ``experiment`` is the key of the one that it is part of, if any (:attr:`~sluice.experiment.Experiment.rollout`).
+    """
 
     offset: int
     logged: int
@@ -29,6 +33,7 @@ class Given(NamedTuple):
     model: str
     snapshot: str
     items: tuple[str, ...]
+    experiment: str = ""
 
 
 class Click(NamedTuple):
@@ -42,17 +47,29 @@ class Click(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """What is counted: answers of ``snapshots`` given since ``since`` count for ``rollout`` of ``model``."""
+    """What is counted: answers of ``snapshots`` given since ``since`` count for ``rollout`` of ``model``.
+
+    In an experiment models stand where a rollout has snapshots, and its own key where a rollout has the model's.
+    """
 
     model: str
     rollout: str
     snapshots: Set[str]
     since: int
     window_ms: int
+    experiment: bool = False
+
+    def concerns(self, answer: Given) -> bool:
+        """Return whether an answer is the model's, or the experiment's."""
+        return self.model == (answer.experiment if self.experiment else answer.model)
+
+    def arm(self, answer: Given) -> str:
+        """Return what an answer speaks for."""
+        return answer.model if self.experiment else answer.snapshot
 
     def counts(self, answer: Given) -> bool:
         """Return whether an answer is part of it."""
-        return answer.snapshot in self.snapshots and answer.at >= self.since
+        return self.arm(answer) in self.snapshots and answer.at >= self.since
 
 
 class Tallied(NamedTuple):
@@ -113,3 +130,9 @@ def contest_of(model: str, routing: Routing, since: int, window_ms: int) -> Cont
     named = {routing.stable, routing.candidate} if routing.candidate is not None else set()
     snapshots = frozenset(each for each in named if each is not None)
     return Contest(model, routing.rollout, snapshots, since, window_ms)
+
+
+def experiment_contest(experiment: Experiment, since: int, window_ms: int) -> Contest:
+    """Return what is counted for an experiment."""
+    models = frozenset(arm.model for arm in experiment.arms)
+    return Contest(experiment.rollout, experiment.rollout, models, since, window_ms, experiment=True)

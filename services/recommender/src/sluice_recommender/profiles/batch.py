@@ -8,6 +8,7 @@ from sluice.duplicates import Duplicates
 from sluice.encoder import event_weight
 from sluice.errors import InvalidRecord
 from sluice.events import Partition, StoredRecord
+from sluice.experiment import rollout_of
 from sluice.items import Gain, growth
 from sluice.profile import Applied, Described
 from sluice.records import (
@@ -105,6 +106,7 @@ class Batch:
                 model=answer.model,
                 snapshot=answer.snapshot,
                 items=answer.items,
+                experiment=rollout_of(answer.experiment) if answer.experiment else "",
             )
         )
 

@@ -1,6 +1,6 @@
 """Judges answers whose window has passed and writes the evidence, every two seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import structlog
@@ -8,8 +8,10 @@ import structlog
 from sluice import instruments, metrics
 from sluice.errors import StorageUnavailable
 from sluice.evidence import EvidenceRow, EvidenceStore, Hits
+from sluice.experiment import Experiment
 from sluice.routing import Routing, RoutingStore
-from sluice_recommender.profiles.attribution import Contest, contest_of
+from sluice_recommender.profiles.attribution import SLACK_MS, Contest, contest_of, experiment_contest
+from sluice_recommender.profiles.judging import Judging
 from sluice_recommender.profiles.ledger import Ledger
 
 EVIDENCE_S: Final = 2.0
@@ -18,12 +20,13 @@ _EVIDENCE = instruments.counter(metrics.EVIDENCE_ROWS).labels("hits")
 
 
 class CreditedModel(NamedTuple):
-    """One model whose answers are judged."""
+    """One model whose answers are judged, or an ``experiment``, which has its own key where a model has its."""
 
     key: str
     window_ms: int
     routing: RoutingStore
     evidence: EvidenceStore
+    experiment: Experiment | None = None
 
 
 class Credit:
@@ -31,34 +34,62 @@ class Credit:
 
     def __init__(self, ledger: Ledger, models: Sequence[CreditedModel], topic: str) -> None:
         self._ledger, self._models, self._topic = ledger, models, topic
+        self._judging = Judging(ledger.database)
         self._written: dict[tuple[str, str, str], str] = {}
         self._at = 0.0
 
-    def round(self, watermarks: dict[int, int], log_now: int, now: float) -> None:
+    def needed_from(self, log_now: int) -> int:
+        """Return the log time from which a ledger must know what happened, to count what its predecessors counted.
+
+        A click after a rollout's beginning may name an answer given a window before it. Raises
+        :class:`StorageUnavailable` while nobody can say what rolls.
+        """
+        return min(self._needed_from(model, log_now) for model in self._models)
+
+    def _needed_from(self, model: CreditedModel, log_now: int) -> int:
+        routing, since = model.routing.read(), None
+        if routing is None:  # nothing was published yet, or a cache lost it: then it comes back
+            since = self._judging.known_since(model.key)
+        elif routing.candidate is not None:
+            since = _told(routing) or self._judging.known_since(model.key, routing.rollout)
+        return _needed_from(min(since or log_now, log_now), model)
+
+    def round(self, watermarks: Mapping[int, int], log_now: int, now: float) -> set[int]:
         """Judge up to each partition's watermark, write evidence, forget the old.
 
-        ``watermarks`` and ``log_now`` are the log's time in milliseconds, ``now`` is Unix seconds.
+        ``watermarks`` and ``log_now`` are the log's time in milliseconds, ``now`` is Unix seconds. Returns the
+        numbers of partitions that the ledger must begin anew: they were not judged.
         """
         self._at = now
-        judging = []
-        for model in self._models:
-            routing = model.routing.read()
-            if routing is not None:
-                self._judge(model, routing, watermarks, log_now)
-                judging.append(model.key)
+        contests = [
+            (model, routing, self._contest(model, routing, log_now))
+            for model in self._models
+            if (routing := model.routing.read()) is not None
+        ]
+        usable = {part: mark for part, mark in watermarks.items() if self._ledger.taken(part)}
+        for model, routing, contest in contests:
+            for part, watermark in usable.items():
+                self._judging.judge(contest, part, watermark, log_now)
+            if routing.candidate is not None and usable:
+                self._write(model, routing, contest, sorted(usable))
+        self._forget(usable)
+        return watermarks.keys() - usable.keys()
+
+    def _contest(self, model: CreditedModel, routing: Routing, log_now: int) -> Contest:
+        seen = min(log_now, int(routing.renewed * 1e3))
+        told = _told(routing)
+        needed_from = _needed_from(told, model)
+        since = self._judging.since(model.key, routing.rollout, seen, told, needed_from)
+        if model.experiment is not None:
+            return experiment_contest(model.experiment, since, model.window_ms)
+        return contest_of(model.key, routing, since, model.window_ms)
+
+    def _forget(self, watermarks: Mapping[int, int]) -> None:
+        """Forget the old; a model that was judged once will be again, though its routing is gone for now."""
+        judging = [model.key for model in self._models if self._judging.has_judged(model.key)]
         longest = max(model.window_ms for model in self._models)
         for part, watermark in watermarks.items():
             self._ledger.forget_before(part, watermark, longest, judging)
-
-    def _judge(
-        self, model: CreditedModel, routing: Routing, watermarks: dict[int, int], log_now: int
-    ) -> None:
-        since = self._ledger.since(model.key, routing.rollout, min(log_now, int(routing.renewed * 1e3)))
-        contest = contest_of(model.key, routing, since, model.window_ms)
-        for part, watermark in watermarks.items():
-            self._ledger.judge(contest, part, watermark, log_now)
-        if routing.candidate is not None:
-            self._write(model, routing, contest, sorted(watermarks))
 
     def _write(self, model: CreditedModel, routing: Routing, contest: Contest, parts: list[int]) -> None:
         rows = [row for part in parts for row in self._rows(contest, routing, part)]
@@ -74,8 +105,8 @@ class Credit:
 
     def _rows(self, contest: Contest, routing: Routing, part: int) -> list[EvidenceRow]:
         name = f"{self._topic}[{part}]"
-        judged, voided = self._ledger.progress(contest.model, part)
-        found = self._ledger.hits(contest.model, part)
+        judged, voided = self._judging.progress(contest, part)
+        found = self._judging.hits(contest.model, part)
         if voided:  # a snapshot may have lost all of its users, which is told too
             found = dict.fromkeys(sorted(contest.snapshots), Hits()) | found
         return [
@@ -90,6 +121,15 @@ class Credit:
             )
             for snapshot, hits in found.items()
         ]
+
+
+def _told(routing: Routing) -> int:
+    """Return when the rollout began, in milliseconds; 0 if nobody says."""
+    return int(routing.since * 1e3) if routing.candidate is not None else 0
+
+
+def _needed_from(since: int, model: CreditedModel) -> int:
+    return since - 2 * (model.window_ms + SLACK_MS)
 
 
 def _place(row: EvidenceRow) -> tuple[str, str, str]:

@@ -1,14 +1,15 @@
-"""The profiles process over the embedded adapters, from settings to SIGTERM."""
+"""The profiles process, from settings to SIGTERM."""
 
 import signal
 import threading
+from pathlib import Path
 
 import structlog
 
 from sluice import statsd, status
-from sluice.embedded.home import Home, lock
-from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
-from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
+from sluice.backing import Backing
+from sluice.embedded.home import lock
+from sluice.experiment import Dealt, Experiment, parse
 from sluice.metrics import Process
 from sluice.model import RecommenderModel, seconds
 from sluice.topics import topics_of
@@ -20,44 +21,49 @@ from sluice_recommender.settings import ProfilesSettings, one_source
 _log = structlog.get_logger()
 
 
-def build(home: Home, models: list[RecommenderModel]) -> ProfilesProcess:
-    """Return the process over the embedded adapters."""
+def build(
+    backing: Backing, models: list[RecommenderModel], folder: Path, experiment: str = ""
+) -> ProfilesProcess:
+    """Return the process; ``folder`` holds its own ledger of attribution, ``experiment`` is the setting."""
     source = one_source(models)
-    database, topics = home.source(source), topics_of(source)
-    log = home.log(source)
-    ledger = Ledger(home.folder / f"attribution-{source}.db", topics)
+    log, topics = backing.log(source), topics_of(source)
+    ledger = Ledger(folder / f"attribution-{source}.db", topics)
     stores = Stores(
-        EmbeddedProfiles(database),
-        EmbeddedPopularity(database),
-        EmbeddedItems(database),
+        backing.profiles(source),
+        backing.popularity(source),
+        backing.items(source),
         ledger,
-        database.writing,
+        backing.together(source),
     )
-    credited = [_credited(home, model) for model in models]
+    credited = [_credited(backing, model) for model in models]
+    dealt = parse(experiment, [model.key for model in models])
+    if dealt is not None:
+        credited.append(_credited_in(dealt, backing, max(each.window_ms for each in credited)))
     weights = {kind: float(weight) for kind, weight in models[0].spec.source.event_weights.items()}
     return ProfilesProcess(log, source, weights, stores, Credit(ledger, credited, topics.answers))
 
 
-def _credited(home: Home, model: RecommenderModel) -> CreditedModel:
-    database = home.model(model.key)
+def _credited(backing: Backing, model: RecommenderModel) -> CreditedModel:
     window_ms = int(seconds(model.spec.source.attribution_window) * 1e3)
-    return CreditedModel(model.key, window_ms, EmbeddedRouting(database), EmbeddedEvidence(database))
+    return CreditedModel(model.key, window_ms, backing.routing(model.key), backing.evidence(model.key))
+
+
+def _credited_in(experiment: Experiment, backing: Backing, window_ms: int) -> CreditedModel:
+    evidence = backing.experiment(experiment.name)
+    return CreditedModel(experiment.rollout, window_ms, Dealt(experiment), evidence, experiment)
 
 
 def run(settings: ProfilesSettings, models: list[RecommenderModel]) -> None:
-    """Run until SIGTERM or SIGINT; raises :class:`InvalidSetting` if the source has such a process already."""
+    """Run until SIGTERM or SIGINT; raises :class:`InvalidSetting` if another one works in this folder."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    home = Home(settings.home_path)
-    with lock(home.folder / f"profiles-{one_source(models)}"):
-        _run(settings, home, models, stopping)
+    with lock(settings.folder / f"profiles-{one_source(models)}"):
+        _run(settings, models, stopping)
 
 
-def _run(
-    settings: ProfilesSettings, home: Home, models: list[RecommenderModel], stopping: threading.Event
-) -> None:
-    process = build(home, models)
+def _run(settings: ProfilesSettings, models: list[RecommenderModel], stopping: threading.Event) -> None:
+    process = build(Backing(settings), models, settings.folder, settings.experiment)
     if settings.metrics_port:
         status.serve(settings.metrics_host, settings.metrics_port)
     _log.info("keeping profiles", models=[model.key for model in models])

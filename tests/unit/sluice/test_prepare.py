@@ -1,0 +1,50 @@
+"""`sluice prepare`: topics are made once, with equal partition counts, and what exists is left as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from sluice import prepare
+from sluice.embedded.log import EmbeddedLog
+from sluice.topics import topics_of
+
+TOPICS = topics_of("shop")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EmbeddedLog:
+    return EmbeddedLog(tmp_path / "log.db")
+
+
+def test_all_topics_of_a_source_are_made_with_as_many_partitions(log: EmbeddedLog) -> None:
+    told = list(prepare.topics(log, "shop", 6))
+    assert [each.sentence for each in told] == [
+        "topic shop.interactions: created, 6 partitions",
+        "topic shop.answers: created, 6 partitions",
+        "topic shop.items: created, 6 partitions, compacted",
+        "topic shop.users: created, 6 partitions, compacted",
+        "topic shop.interactions.dlt: created, 6 partitions",
+    ]
+    assert {len(log.partitions(topic)) for topic in TOPICS} == {6}
+
+
+def test_doing_it_again_changes_nothing_whatever_is_asked(log: EmbeddedLog) -> None:
+    list(prepare.topics(log, "shop", 6))
+    told = list(prepare.topics(log, "shop", 12))
+    assert {each.sentence.partition(": ")[2] for each in told} == {"exists, 6 partitions"}
+    assert not any(each.warning for each in told)
+    assert {len(log.partitions(topic)) for topic in TOPICS} == {6}
+
+
+def test_what_is_missing_gets_as_many_partitions_as_what_exists(log: EmbeddedLog) -> None:
+    log.create_topics({TOPICS.interactions: 4})
+    assert not any(each.warning for each in prepare.topics(log, "shop", 6))
+    assert {len(log.partitions(topic)) for topic in TOPICS} == {4}
+
+
+def test_unequal_partition_counts_are_one_warning(log: EmbeddedLog) -> None:
+    log.create_topics({TOPICS.interactions: 4, TOPICS.items: 2})
+    [warning] = [each.sentence for each in prepare.topics(log, "shop", 6) if each.warning]
+    assert warning.startswith(
+        "the topics of source shop differ in partitions (shop.interactions 4, shop.items 2)"
+    )
