@@ -2,11 +2,18 @@
 
 A state of that size is made, written and taken up again; then events stream in while checkpoints are
 written. The pause is the longest time between two plans (learning a plan included) while one is written,
-beside the longest without one in the same run; a tenth of the users grows the tables on the way.
+beside the longest without one in the same run; a tenth of the users grows the tables on the way. Last, the
+service itself is started on what is there, on the embedded log and on Kafka: seconds from the
+start of its process until it has resumed, and until it has learned a plan that waited in the log.
 """
 
 import argparse
 import gc
+import os
+import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,14 +22,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import report
+import running
 import torch
-from bench_stream import MODEL, TOPIC
+import urllib3
+from bench_stream import model_of
+from servers import broker, fresh
 
+from sluice import logs
+from sluice.backing import Backing
 from sluice.embedded.home import Home
 from sluice.embedded.models import EmbeddedCatalog, EmbeddedEvidence, EmbeddedRouting
-from sluice.events import NewRecord
+from sluice.events import EventLog, NewRecord
+from sluice.prepare import prepare
 from sluice.records import Interaction, encode
+from sluice.settings import Settings, as_environment
 from sluice.snapshot.folder import FolderStore
+from sluice.topics import topics_of
 from sluice_trainer import checkpoint, forked
 from sluice_trainer.journal import Journal
 from sluice_trainer.learners.protocol import Interactions
@@ -30,6 +45,9 @@ from sluice_trainer.loop import Loop
 from sluice_trainer.trainer import Trainer
 
 EVENTS_A_USER, CHUNK, PLAN = 10, 100_000, 256
+MODEL = model_of(fresh("bench"))
+SOURCE = MODEL.spec.source.name
+TOPIC = topics_of(SOURCE).interactions
 
 
 def filled(users: int, items: int) -> Trainer:
@@ -58,8 +76,8 @@ def filled(users: int, items: int) -> Trainer:
 class Stream:
     """Sends events, by known users and by some new ones, and has the trainer learn them."""
 
-    def __init__(self, home: Home, users: int, items: int) -> None:
-        self.log, self.users, self.items = home.log("shop"), users, items
+    def __init__(self, log: EventLog, users: int, items: int) -> None:
+        self.log, self.users, self.items = log, users, items
         self.draw, self.known = np.random.default_rng(2), users
 
     def send(self, newcomers: int) -> None:
@@ -90,7 +108,7 @@ def opened(home: Home, folder: Path, checkpoint_s: float) -> Loop:
         Trainer(MODEL, seed=1),
         folder=folder,
         store=FolderStore(home.snapshots(MODEL.key)),
-        log=home.log("shop"),
+        log=home.log(SOURCE),
         catalog=EmbeddedCatalog(database),
         evidence=EmbeddedEvidence(database),
         routing=EmbeddedRouting(database),
@@ -98,6 +116,43 @@ def opened(home: Home, folder: Path, checkpoint_s: float) -> Loop:
         checkpoint_s=checkpoint_s,
         fork=forked.AVAILABLE,
     )
+
+
+def resuming(settings: Settings) -> tuple[float, float]:
+    """Return the seconds from the start of a trainer's process to when it has resumed, and has learned what waits."""
+    home = Path(settings.home)
+    (home / "model.yaml").write_bytes(msgspec.json.encode(MODEL))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    own = {"SLUICE_MODEL_FILE": str(home / "model.yaml"), "SLUICE_STATUS_PORT": port, "SLUICE_SEED": "1"}
+    told, url, http = home / "told.log", f"http://127.0.0.1:{port}/status", urllib3.PoolManager(retries=False)
+    started = time.perf_counter()
+    with told.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sluice_trainer"],
+            env=os.environ | as_environment(settings) | own,
+            stderr=stream,
+        )
+    try:
+        running.eventually(lambda: b'"resumed"' in told.read_bytes(), "the trainer resumes", poll_s=0.01)
+        resumed = time.perf_counter() - started
+        running.eventually(lambda: http.request("GET", url).json()["lag"] == 0, "it learns", poll_s=0.01)
+        return resumed, time.perf_counter() - started
+    finally:
+        process.kill()
+        process.wait()
+
+
+def on_kafka(servers: str, place: Path, folder: Path, users: int, items: int) -> tuple[float, float]:
+    """Return the same for a trainer on Kafka, ``folder`` holding its checkpoints; files are shared, not copied."""
+    settings = Settings(home=str(place), kafka=servers)
+    shutil.copytree(folder, place / folder.relative_to(folder.parents[2]), copy_function=os.link)
+    prepare(settings, [MODEL], 2)
+    log = Backing(settings).log(SOURCE)
+    Stream(log, users, items).send(0)
+    log.close()
+    return resuming(settings)
 
 
 def milliseconds(seconds: float) -> str:
@@ -110,23 +165,30 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--plans", type=int, default=300, help="plans measured without a checkpoint")
+    parser.add_argument("--without-kafka", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     report.header(report.command())
+    logs.configure("bench", "warning", whole_process=False)
     with tempfile.TemporaryDirectory() as name:
-        home, folder = Home(Path(name)), Path(name) / "trainer"
-        home.log("shop")
-        folder.mkdir()
+        home = Home(Path(name) / "home")
+        folder = home.trainer(MODEL.key) / Trainer(MODEL, seed=1).position.spec_hash
+        home.log(SOURCE)
+        folder.mkdir(parents=True)
         started = time.perf_counter()
         checkpoint.write(folder, filled(chosen.users, chosen.items).checkpoint())
         print(f"# made and written in {time.perf_counter() - started:.0f} s", flush=True)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
+        resumed = {}
+        if not chosen.without_kafka:
+            with broker() as servers:
+                resumed["Kafka"] = on_kafka(servers, Path(name) / "other", folder, chosen.users, chosen.items)
         started = time.perf_counter()
         loop = opened(home, folder, 1e9)
         gc.freeze()  # as the service does
         restart = time.perf_counter() - started
-        stream = Stream(home, chosen.users, chosen.items)
+        stream = Stream(home.log(SOURCE), chosen.users, chosen.items)
         plans = stream.plans(loop)
         for _ in range(20):
             next(plans)
@@ -155,7 +217,15 @@ def main() -> None:
         crowd = stream.plans(loop, newcomers=PLAN)
         growing = [next(crowd) for _ in range(min(grow, 400))]
         loop.close()
+        stream.send(0)
+        del loop, plans, crowd
+        gc.collect()
+        resumed["embedded log"] = resuming(Settings(home=str(home.folder)))
         rows = [
+            *(
+                (f"restart of the service, {where}: resumed / first plan", f"{first:,.1f} s / {plan:,.1f} s")
+                for where, (first, plan) in resumed.items()
+            ),
             ("restart: checkpoint read and verified", f"{restart:,.1f} s"),
             ("bytes", f"{size / 1e6:,.0f} MB"),
             (

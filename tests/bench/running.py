@@ -15,7 +15,7 @@ from sluice.settings import Settings
 from sluice_cli import connections
 from sluice_cli.datasets.dataset import Dataset
 from sluice_cli.datasets.synthetic import Shape, generate
-from sluice_cli.demo.client import Client
+from sluice_cli.demo.client import ApiFailed, Client
 from sluice_cli.demo.run import sample
 from sluice_cli.platform import Platform
 
@@ -51,7 +51,7 @@ def platform(data: Dataset, connected: Settings = connections.NONE) -> Iterator[
             running.start()
             client = Client(running.api)
             history = int(len(data.interactions) * HISTORY)
-            client.post_items(data.items)
+            eventually(lambda: _posted(client, data), "the log takes the items")
             client.post_interactions(data.interactions[:history])
             running.start_trainer(warmup_events=1)
             user = data.interactions[history - 1].user_id
@@ -59,6 +59,15 @@ def platform(data: Dataset, connected: Settings = connections.NONE) -> Iterator[
             yield running, client
         finally:
             running.stop()
+
+
+def _posted(client: Client, data: Dataset) -> bool:
+    """Post the items; a broker that has just begun may take longer over its first records than the API waits."""
+    try:
+        client.post_items(data.items)
+    except ApiFailed:
+        return False
+    return True
 
 
 class Arrivals:

@@ -32,6 +32,13 @@ def servers(kafka: bool = True) -> Iterator[Settings]:
         yield settings
 
 
+@contextmanager
+def broker() -> Iterator[str]:
+    """Give Kafka's ``host:port`` alone."""
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-servers-") as folder, ExitStack() as stack:
+        yield _address("SLUICE_TEST_KAFKA", Kafka(Path(folder) / "kafka"), "bootstrap", stack)
+
+
 def _address(variable: str, server: Server, attribute: str, stack: ExitStack) -> str:
     if there := os.environ.get(variable):
         return there

@@ -39,6 +39,17 @@ def test_entries_come_back_whole_and_in_the_order_of_their_commit(catalog_port, 
     assert catalog_port.open().entries() == made
 
 
+def test_a_large_snapshot_is_an_entry_like_any_other(catalog_port, catalog):
+    epoch = catalog.claim()
+    large = entry("large", epoch, bytes=2**40, interactions=2**33)
+    catalog.commit(large)
+    catalog.commit(entry("next", epoch))
+    catalog_port.open().release({"large"}, 2**33)
+    found = catalog.get("large")
+    assert found == msgspec.structs.replace(large, released=True)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=CatalogEntry) == found
+
+
 def test_every_claim_is_above_all_earlier_ones(catalog_port, catalog):
     claimed = [catalog.claim(), catalog_port.open().claim(), catalog.claim()]
     assert claimed == sorted(set(claimed))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.errors import SluiceError
+from sluice.errors import OffsetOutOfRange, SluiceError
 from sluice.events import NewRecord, Partition
 
 WAIT_S = 10.0
@@ -264,6 +264,26 @@ def test_an_empty_answer_without_waiting_means_that_nothing_is_there(log, topic)
         while found := log.read({partition: position}, 100, 0.0):
             position = found[-1].offset + 1
         assert position == end
+
+
+def test_a_position_beyond_the_end_is_out_of_range_and_the_end_itself_is_not(log, topic):
+    zero, one, two = sorted(log.partitions(topic))
+    log.append(topic, [NewRecord(b"k", b"v", partition=0)] * 5)
+    with pytest.raises(OffsetOutOfRange) as told:
+        log.read({zero: 6}, 10, 0.0)
+    error = told.value
+    assert (error.topic, error.partition, error.position) == (topic, 0, 6)
+    assert (error.begin, error.end) == (0, 5)
+    with pytest.raises(OffsetOutOfRange):
+        read_twice(log, {zero: 0, one: 1, two: 0})
+    assert log.read({zero: 5, one: 0}, 10, 0.0) == []
+    assert len(log.read({zero: 0, one: 0}, 10, 0.0)) == 5
+
+
+def read_twice(log, positions) -> None:
+    """What others have may be given first."""
+    for _ in range(2):
+        log.read(positions, 10, 0.0)
 
 
 def test_offsets_can_be_found_by_the_time_at_which_records_came(log, topic):

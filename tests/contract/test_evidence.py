@@ -3,6 +3,7 @@
 import random
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -50,6 +51,14 @@ def test_increments_of_all_writers_are_added_by_snapshot(evidence):
     assert (totals.requests["s1"].n, totals.requests["s1"].errors) == (35, 3)
     assert totals.requests["s1"].latency[:4] == (20, 0, 0, 15)
     assert totals.requests["s2"] == requests(7)
+
+
+def test_large_counts_add_up_exactly(evidence_port, evidence):
+    for sequence in range(3):
+        evidence_port.open().append([row(sequence, requests=requests(2**31), weight_epoch=2**40)])
+    totals = evidence.totals("r1", 2**40)
+    assert totals.requests["s1"] == requests(3 * 2**31)
+    assert msgspec.json.encode(totals)
 
 
 def test_a_key_is_counted_once_and_its_first_row_stays(evidence_port, evidence):

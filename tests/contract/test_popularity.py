@@ -51,6 +51,14 @@ def test_partitions_and_topics_are_counted_apart(popularity):
     assert popularity.top(10) == [("a", 3.0)]
 
 
+@pytest.mark.parametrize("far", [2**31 - 1, 2**31, 2**53])
+def test_events_far_into_the_log_count_once_like_any_other(popularity_port, popularity, far):
+    popularity.apply(ZERO, gains(far, "ab"))
+    popularity_port.open().apply(ZERO, gains(far, "aba"))
+    popularity.apply(ZERO, gains(far, "ab"))
+    assert popularity_port.open().top(10) == [("a", 2.0), ("b", 1.0)]
+
+
 def test_counts_equal_a_plain_sum_however_slices_overlap(popularity):
     chance, expected, log = random.Random(5), {}, {ZERO: [], ONE: []}
     done = dict.fromkeys(log, 0)

@@ -1,6 +1,7 @@
 """The profiles port: every event is folded in exactly once, however it is handed over."""
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -99,6 +100,21 @@ def test_a_forgotten_user_starts_afresh_with_the_next_interaction(profiles):
     profile = profiles.get("u")
     assert [each.item_id for each in profile.recent] == ["b"]
     assert profile.seen == ("b",)
+
+
+@pytest.mark.parametrize("far", [2**31 - 1, 2**31, 2**53])
+def test_a_profile_far_into_the_log_is_one_like_any_other(profiles_port, profiles, far):
+    profiles.apply(PART, {"u": [viewed(far, "a")]})
+    profiles.describe({"u": Described(far, User(user_id="u", features=("f",)))})
+    again = profiles_port.open()
+    written = again.apply(PART, {"u": [viewed(far, "a"), viewed(far + 1, "b")]})
+    described = again.describe({"u": Described(far + 1, User(user_id="u", features=("g",)))})
+    profile = again.get("u")
+    assert (profile.seen, profile.features) == (("a", "b"), ("g",))
+    assert (profile.offsets, profile.described_at) == ({0: far + 1}, far + 1)
+    assert described["u"] == profile
+    for each in (written["u"], described["u"], profile):  # it can be sent on
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(each), type=Profile) == each
 
 
 def test_interactions_and_descriptions_are_forgotten_apart(profiles):

@@ -24,7 +24,7 @@ MODEL = "default.home"
 MATRIX = "items.matrix.npy"
 
 
-def unit_writer(name: str, rows: int = 30) -> Callable[[Path], Manifest]:
+def unit_writer(name: str, rows: int = 30, created: float = 0.0) -> Callable[[Path], Manifest]:
     """Return what writes a unit of so many items."""
     matrix = np.random.default_rng(rows).normal(size=(rows, 8)).astype(np.float32)
     content = UnitContent(
@@ -33,7 +33,7 @@ def unit_writer(name: str, rows: int = 30) -> Callable[[Path], Manifest]:
     )
     provenance = {
         "id": name, "model": MODEL, "parent": None, "algorithm": "GMF", "parameters": {}, "spec_hash": "x",
-        "seed": 0, "code_version": "0", "created": 0.0, "offsets": {}, "interactions": 0, "metrics": {},
+        "seed": 0, "code_version": "0", "created": created, "offsets": {}, "interactions": 0, "metrics": {},
     }  # fmt: skip
     return lambda directory: writer.write(directory, content, provenance)
 
@@ -122,12 +122,20 @@ def store(place: Place) -> SnapshotStore:
     return place.machine()
 
 
-def test_a_new_store_holds_nothing(store: SnapshotStore, tmp_path: Path) -> None:
+def test_a_store_that_holds_nothing_may_not_be_mounted_and_refuses_nothing_for_that(
+    place: Place, store: SnapshotStore
+) -> None:
     assert store.ids() == set()
+    for look in (store.manifest, store.survey, store.verify, store.open):
+        with pytest.raises(
+            StorageUnavailable, match="store is empty although gone is named; mount its volume"
+        ):
+            look("gone")
+    store.delete("gone")
+    place.machine().publish("s1", unit_writer("s1"))
     for look in (store.manifest, store.survey, store.verify, store.open):
         with pytest.raises(SnapshotRefused, match="gone is not in the store"):
             look("gone")
-    store.delete("gone")
 
 
 def test_a_published_snapshot_is_read_on_another_machine(place: Place, tmp_path: Path) -> None:
@@ -190,6 +198,38 @@ def test_the_same_snapshot_published_again_leaves_it_whole_at_every_moment(
     monkeypatch.setattr(Objects, "delete", None)
     assert late.publish("s1", unit_writer("s1")) == made
     assert late.verify("s1") == made
+
+
+def test_a_sound_snapshot_of_that_name_is_never_replaced_by_another(place: Place) -> None:
+    """Cut by two trainers, it differs in when: the catalog has the digest of the one that was entered."""
+    made = place.machine().publish("s1", unit_writer("s1"))
+    digest, late = entry_of("", made, 2).digest, place.machine()
+    assert late.publish("s1", unit_writer("s1", created=1.0)) == made
+    for machine in (late, place.machine()):
+        assert machine.verify("s1", digest) == verify(machine.open("s1", digest), digest) == made
+    assert late.ids() == {"s1"}
+
+
+def test_an_unsound_snapshot_of_that_name_is_replaced(place: Place) -> None:
+    place.machine().publish("s1", unit_writer("s1"))
+    place.put("s1", MATRIX, place.get("s1", MATRIX)[:-1] + b"\x00")
+    made = place.machine().publish("s1", unit_writer("s1", created=1.0))
+    assert made.created == 1.0
+    assert place.machine().verify("s1") == made
+
+
+def test_a_trainer_that_is_overtaken_while_it_publishes_leaves_what_the_other_has_put_there(
+    place: Place,
+) -> None:
+    late, others = place.machine(), []
+
+    def slow(directory: Path) -> Manifest:
+        made = unit_writer("s1", created=1.0)(directory)
+        others.append(place.machine().publish("s1", unit_writer("s1")))
+        return made
+
+    assert late.publish("s1", slow) == others[0]
+    assert place.machine().verify("s1") == others[0]
 
 
 def test_a_forked_child_publishes_and_its_parent_goes_on(place: Place) -> None:

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import urllib3
 import yaml
 from clients import Client, Ledger
 from harness import until
-from oracle import Origin, Truth, check_counts, check_users, letters
+from oracle import Origin, Truth, check_counts, check_users
 from prometheus_client.parser import text_string_to_metric_families
 from threadpoolctl import threadpool_limits
 
@@ -76,9 +76,13 @@ class History:
                     self._records[partition] += found
                     self._noted[partition] = found[-1].offset + 1 if found else at
 
-    def begin_anew(self, topic: str) -> None:
-        """Take a topic for created anew: what comes is remembered behind what was there."""
+    def begin_anew(self, topic: str, log: EventLog) -> None:
+        """Take a topic for created anew: what comes is remembered behind what was there.
+
+        It is read by another ``log``, which knows nothing of the topic that was.
+        """
         self.note()
+        self._log = log
         self._noted = {part: at for part, at in self._noted.items() if part.topic != topic}
 
     def lose(self, partition: Partition, start: int, end: int) -> None:
@@ -129,12 +133,23 @@ def check_text(record: StoredRecord) -> None:
         raise InvalidRecord("bad-id", "the key is no text") from error
 
 
+def origin_named(letter: StoredRecord) -> Origin:
+    """Return where a dead letter says that its record lies."""
+    headers = dict(letter.headers)
+    return headers["topic"].decode(), int(headers["partition"]), int(headers["offset"])
+
+
 class SteeredPlatform(Platform):
     """A platform of which some services may rest; all others are kept up as ever."""
 
     def __init__(self, home: Path, model_file: Path, connected: Settings) -> None:
         self.resting = set[str]()
         super().__init__(home, model_file, 0, connected)
+
+    def wake(self, services: Iterable[str]) -> None:
+        """Let services run again; return when they are ready."""
+        self.resting -= set(services)
+        self._supervisor.wait_ready(services, 120.0)
 
     def _all_wanted(self) -> Mapping[str, Service]:
         return {name: each for name, each in super()._all_wanted().items() if name not in self.resting}
@@ -294,16 +309,18 @@ class RealWorld:
 
     def wake(self, *services: str) -> None:
         """Have them start again."""
-        self.platform.resting -= set(services)
-        self.platform.wait_ready(120.0)
+        self.platform.wake(services)
+
+    def profiled(self) -> bool:
+        """Return whether profiles have passed all that is in Kafka."""
+        committed = self.committed()
+        return all(committed.get(part, 0) == end for topic in TOPICS[:4] for part, end in self._ends(topic))
 
     def applied(self) -> bool:
         """Return whether profiles and trainer have passed all that is in Kafka."""
-        committed = self.committed()
-        if any(committed.get(part, 0) != end for topic in TOPICS[:4] for part, end in self._ends(topic)):
-            return False
         offsets = self.status().get("offsets", {})
-        return all(offsets.get(str(part.number), 0) == end for part, end in self._ends(TOPICS.interactions))
+        ends = self._ends(TOPICS.interactions)
+        return self.profiled() and all(offsets.get(str(part.number), 0) == end for part, end in ends)
 
     def _ends(self, topic: str) -> list[tuple[Partition, int]]:
         return list(self.log.end_offsets(topic).items())
@@ -345,7 +362,7 @@ class RealWorld:
         assert not self.ledger.unexpected, self.ledger.unexpected[:5]
         assert not set(self.ledger.accepted) - set(truth.occurrences), "accepted events are not in the log"
         self._judge_stores(truth)
-        told = letters(self.history, TOPICS.dead_letters)
+        told = [origin_named(each) for each in self.history.all(TOPICS.dead_letters)]
         assert len(told) == len(set(told)), "a dead letter was written twice"
         assert set(told) == truth.letters
         status = self.status()

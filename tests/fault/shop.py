@@ -51,8 +51,9 @@ class Shop:
         )
         EmbeddedRouting(self.home.model(KEY)).publish(routing)
 
-    def process(self, **how: Any) -> Child:
+    def process(self, more: dict[str, str] | None = None, **how: Any) -> Child:
         environment = {"SLUICE_HOME": str(self.home.folder), "SLUICE_MODEL_FILE": str(self._model)}
+        environment |= more or {}
         return self._children.start("sluice_recommender", "profiles", environment=environment, **how)
 
     def send(self, topic: str, key: str, value: bytes | None) -> None:

@@ -195,7 +195,9 @@ class World:
     def leaves_redis(self, *users: str) -> None:
         """Let the profiles of users expire."""
         connection = RedisConnection(self.redis_file.read_text)
-        connection.run(lambda client: client.delete(*[f"sluice:profile:{SOURCE}:{user}" for user in users]))
+        connection.run(
+            lambda client: client.delete(*[f"sluice:profile:sluice.{SOURCE}:{user}" for user in users])
+        )
         connection.close()
 
     def stop(self) -> None:

@@ -59,7 +59,7 @@ def test_a_flushed_redis_changes_no_answer_and_is_filled_again(world: World) -> 
         flushed = clients.after(300)
     judge(clients.answers)
     assert strategies(flushed).keys() == {"personalized"}
-    assert connection.run(lambda client: client.exists("sluice:profile:shop:u0"))
+    assert connection.run(lambda client: client.exists("sluice:profile:sluice.shop:u0"))
     connection.close()
     world.publish()
 

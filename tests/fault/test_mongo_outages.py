@@ -12,6 +12,7 @@ import pytest
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
+from sluice import mongo
 from sluice.errors import StorageUnavailable
 from sluice.events import Partition
 from sluice.evidence import EvidenceRow, Paired
@@ -140,6 +141,18 @@ def test_a_slow_network_is_borne_until_it_is_too_slow(server, opened, toxiproxy)
     assert refused_after(lambda: profiles.get("u")) < READ_S
     proxy.reset()
     assert soon(lambda: profiles.get("u")).seen == ("i0", "i1")
+
+
+def test_a_batch_may_take_longer_than_a_call(server, opened, toxiproxy, monkeypatch):
+    proxy = toxiproxy.proxy("mongo-far", server.address)
+    profiles = MongoProfiles(opened(f"mongodb://{proxy.address}", "far"), "shop")
+    users = [f"u{number}" for number in range(4_000)]
+    profiles.apply(PART, {user: [viewed(0)] for user in users})
+    proxy.latency(250)
+    monkeypatch.setattr(mongo.database, "RUN_S", 1.5)
+    profiles.apply(PART, {user: [viewed(1)] for user in users})
+    proxy.reset()
+    assert profiles.get(users[-1]).seen == ("i0", "i1")
 
 
 def test_writes_whose_answer_got_lost_count_nothing_twice(server, opened, monkeypatch):

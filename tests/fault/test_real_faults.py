@@ -18,7 +18,18 @@ import poison
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from real_world import CUT_EVENTS, KEY, SOURCE, TOPICS, WEIGHT, Asking, RealWorld, eventually, eventually_says
+from real_world import (
+    CUT_EVENTS,
+    KEY,
+    SOURCE,
+    TOPICS,
+    WEIGHT,
+    Asking,
+    RealWorld,
+    eventually,
+    eventually_says,
+    origin_named,
+)
 
 from sluice.errors import StorageUnavailable
 from sluice.events import NewRecord, Partition
@@ -29,6 +40,7 @@ from sluice.routing import CANDIDATE_TTL_S
 from sluice.settings import Settings
 from sluice_cli.backends import Kafka, Mongo, Redis, Toxiproxy
 from sluice_cli.backends.kafka.credentials import login
+from sluice_trainer import checkpoint
 
 USER = "sluice"
 AWAY_S, MONGO_AWAY_S = 60.0, 20.0
@@ -171,9 +183,8 @@ def test_every_kind_of_poison_is_dead_lettered_once_and_what_lies_between_counts
     assert len(expected) == len(kinds) >= 2 * 40
     found = {}
     for letter in world.history.all(TOPICS.dead_letters):
-        headers = dict(letter.headers)
-        origin = (headers["topic"].decode(), int(headers["partition"]), int(headers["offset"]))
-        found[origin] = headers["reason"].decode()
+        origin = origin_named(letter)
+        found[origin] = dict(letter.headers)["reason"].decode()
         assert letter.partition.number == origin[1]
     assert found == expected
     assert truth.letters == set(expected)
@@ -259,7 +270,7 @@ def test_while_the_dead_letter_topic_takes_nothing_no_poison_is_skipped(
         servers.configure(TOPICS.dead_letters, "max.message.bytes", "50")
         world.restarted.add("profiles")
     else:
-        world.history.begin_anew(TOPICS.dead_letters)
+        world.history.begin_anew(TOPICS.dead_letters, KafkaLog(servers.kafka.bootstrap))
         servers.delete(TOPICS.dead_letters)
     place = Partition(TOPICS.interactions, 2)
     at = world.log.end_offsets(TOPICS.interactions)[place]
@@ -363,7 +374,7 @@ def test_a_flushed_redis_has_its_routing_again_by_the_next_renewal(
     assert seen is not None
     assert (seen.rollout, seen.weight) == (rolling.rollout, WEIGHT)
     with redis(servers) as connection:
-        users = "sluice:profile:" + SOURCE + ":*"
+        users = f"sluice:profile:{world.connected.mongo_database}.{SOURCE}:*"
         eventually(lambda: connection.run(lambda client: client.keys(users)), "profiles are cached again")
 
 
@@ -385,7 +396,7 @@ def test_without_redis_a_candidate_loses_its_users_when_it_is_not_renewed_and_ge
         servers.redis.stop()
         eventually(lambda: tracks(world) == {"stable"}, "the candidate's weight ends")
         world.send(100)
-        world.caught_up()
+        eventually(world.profiled, "profiles go on; the trainer waits for its routing")
         servers.redis.start()
         os.kill(controller, signal.SIGCONT)
         eventually(lambda: tracks(world) == {"stable", "candidate"}, "the candidate has its users again")
@@ -417,25 +428,31 @@ def test_after_everything_the_trainer_is_what_a_replay_of_its_plans_makes(world:
     world.judge_trainer()
 
 
-def test_of_a_topic_created_anew_nothing_is_applied_until_somebody_has_looked(
+def test_of_a_topic_created_anew_a_trainer_learns_nothing_until_somebody_has_looked(
     world: RealWorld, servers: Servers
 ) -> None:
     world.judge()
     world.rest("profiles", "trainer")
     world.restarted |= {"profiles", "trainer"}
-    learned, counted = world.log.committed(f"sluice-trainer.{KEY}"), world.popularity()
+    learned = checkpointed(world)
     servers.delete(TOPICS.interactions)
     world.log.create_topics({TOPICS.interactions: 6})
     eventually(lambda: appended(world), "the new topic is known")
-    said = {service: len(world.says(service)) for service in ("profiles", "trainer")}
-    world.wake("profiles", "trainer")
-    for service, since in said.items():
-        eventually_says(world, service, "cut off or created anew", since)
+    said = len(world.says("trainer"))
+    world.wake("trainer")
+    eventually_says(world, "trainer", "cut off or created anew", said)
     with Asking(world) as asking:
         asking.more()
     asking.judge()
-    assert world.popularity() == counted
-    assert world.log.committed(f"sluice-trainer.{KEY}") == learned
+    world.rest("trainer")
+    assert checkpointed(world) == learned
+
+
+def checkpointed(world: RealWorld) -> tuple[int, dict[int, int]]:
+    """Return how much the trainer has learned, and up to where."""
+    final = checkpoint.newest(max(world.place.glob("epoch-*")))
+    assert final is not None
+    return final.position.interactions, final.position.offsets
 
 
 def appended(world: RealWorld) -> bool:

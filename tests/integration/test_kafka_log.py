@@ -1,16 +1,24 @@
 """What the event log does with positions, gaps and topics that only Kafka has."""
 
+import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from foreign import produce
 
+from sluice import models
 from sluice.errors import InvalidSetting, OffsetOutOfRange, SluiceError
 from sluice.events import NewRecord, Partition
+from sluice.kafka.connection import Connection
 from sluice.kafka.log import KafkaLog
+from sluice.kafka.policies import policies
+from sluice.kafka.records import Columns
+from sluice.prepare import prepare
+from sluice.settings import Settings
 
 
 @pytest.fixture
@@ -193,3 +201,121 @@ def test_readers_beyond_what_is_kept_open_are_opened_again(log, topic):
     for _ in range(2):
         for name in names:
             assert len(log.read({Partition(name, 0): 1}, 10, 0.0)) == 2
+
+
+class Owner:
+    """Takes what a group assigns."""
+
+    def __init__(self):
+        self.owned = []
+
+    def assigned(self, partitions):
+        self.owned = list(partitions)
+
+    def revoked(self, partitions):
+        self.owned = []
+
+    lost = revoked
+
+
+def read_all(read, position: int) -> list:
+    """What ``read`` gives from ``position`` up to the record ``b"last"``."""
+    found, deadline = [], time.monotonic() + 20.0
+    while not found or found[-1].value != b"last":
+        assert time.monotonic() < deadline
+        found += read(found[-1].offset + 1 if found else position)
+    return found
+
+
+def test_a_header_whose_name_is_no_text_costs_a_record_its_headers_and_stops_nobody(log, kafka, topic):
+    zero, _ = log.partitions(topic)
+    log.append(topic, [NewRecord(b"a", b"first", (("kind", b"good"),), partition=0)])
+    produce(kafka, topic, b"b", b"foreign", [(b"kind", b"bad"), (b"\xff\xfe", b"x")])
+    log.append(topic, [NewRecord(b"c", b"last", (("kind", b"good"),), partition=0)])
+    expected = [(b"first", (("kind", b"good"),)), (b"foreign", ()), (b"last", (("kind", b"good"),))]
+    found = read_all(lambda at: log.read({zero: at}, 10, 1.0), 0)
+    assert [(each.value, each.headers) for each in found] == expected
+
+    owner = Owner()
+    member = log.join(f"group-{topic}", [topic], owner)
+    try:
+        found = read_all(lambda at: member.read({zero: at} if zero in owner.owned else {}, 10, 0.2), 0)
+        assert [(each.value, each.headers) for each in found] == expected
+    finally:
+        member.close()
+
+
+def test_what_the_client_cannot_give_is_an_error_each_time_and_never_passed_over(log, topic, monkeypatch):
+    zero, _ = log.partitions(topic)
+    log.append(topic, records(5))
+    assert len(log.read({zero: 0}, 10, 1.0)) == 5
+    log.append(topic, records(5))
+
+    def broken(columns, messages):
+        raise SystemError("returned a result with an exception set")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Columns, "records", broken)
+        for _ in range(3):
+            with pytest.raises(SystemError):
+                log.read({zero: 5}, 10, 5.0)
+    assert [each.offset for each in log.read({zero: 5}, 10, 5.0)] == list(range(5, 10))
+
+
+def test_a_topic_that_was_deleted_or_made_anew_is_asked_for_as_it_is_now(log, admin, topic):
+    assert len(log.end_offsets(topic)) == 2
+    for future in admin.delete_topics([topic]).values():
+        future.result(10)
+    other = KafkaLog(log._connection._servers)
+    until(lambda: other.end_offsets(topic) == {})
+    until(lambda: log.end_offsets(topic) == {})
+    assert log.partitions(topic) == []
+    assert log.offsets_at(topic, 0) == log.begin_offsets(topic) == {}
+    other.create_topics({topic: 3})
+    assert len(log.end_offsets(topic)) == 3
+    assert log.partitions(topic) == sorted(log.end_offsets(topic))
+    log.append(topic, records(1))
+    for future in admin.delete_topics([topic]).values():
+        future.result(10)
+    until(lambda: KafkaLog(other._connection._servers).partitions(topic) == [])
+    other.create_topics({topic: 1})
+    assert log.offsets_at(topic, 0) == {Partition(topic, 0): 0}
+    other.close()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_policies_tell_whose_clock_a_topic_follows(log, admin, kafka, topic):
+    theirs = f"theirs-{topic}"
+    for future in admin.create_topics([NewTopic(theirs, num_partitions=1, replication_factor=1)]).values():
+        future.result(10)
+    until(lambda: log.partitions(theirs) != [])
+    found = policies(Connection(kafka, dict), [topic, theirs])
+    assert found[topic] == {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    assert found[theirs] == {"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}
+
+
+def test_prepare_warns_of_topics_that_follow_producers_clocks(kafka, admin, tmp_path):
+    source = f"shop-{uuid.uuid4().hex}"
+    theirs = [NewTopic(f"{source}.{name}", num_partitions=1) for name in ("interactions", "items")]
+    for future in admin.create_topics(theirs).values():
+        future.result(10)
+    spec = {"algorithm": {"type": "CoVisitation"}, "source": {"name": source}}
+    model = {
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "RecommenderModel",
+        "metadata": {"name": "home"},
+        "spec": spec,
+    }
+    settings = Settings(home=str(tmp_path), kafka=kafka)
+    told = prepare(settings, [models.parse(json.dumps(model).encode(), "model.yaml")], 1)
+    warnings = sorted(each.sentence.partition(",")[0] for each in told if each.warning)
+    assert warnings == [
+        f"topic {source}.interactions has message.timestamp.type=CreateTime",
+        f"topic {source}.items has cleanup.policy=delete",
+    ]

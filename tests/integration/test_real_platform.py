@@ -66,9 +66,9 @@ class World:
         self.backing = Backing(self.connected)
 
     @contextmanager
-    def running(self, models: int) -> Iterator[Platform]:
+    def running(self, models: int, experiment: str = "") -> Iterator[Platform]:
         """Run the platform of the first so many models."""
-        platform = Platform(self.home, self.files[:models], 0, self.connected)
+        platform = Platform(self.home, self.files[:models], 0, self.connected, experiment)
         connections.keep(platform.home, platform.connected)
         try:
             platform.start()
@@ -236,3 +236,33 @@ def test_preparing_again_finds_everything_there(world: World, two: Platform) -> 
     assert done.stderr == ""
     assert done.stdout.count(": exists, 6 partitions") == 5
     assert done.stdout.count("indexes of model") == 2
+
+
+@pytest.fixture(scope="module")
+def tried(world: World, two: Platform) -> Iterator[Platform]:
+    """Both models without their trainers, and an experiment between them."""
+    two.stop()
+    shares = ", ".join(f"{key}=50" for key in (FIRST, SECOND))
+    with world.running(models=2, experiment=f"both@2020-01-01: {shares}") as platform:
+        yield platform
+
+
+def test_an_experiment_shows_requests_and_hits_of_both_models(world: World, tried: Platform) -> None:
+    client, users = Client(tried.api), sorted({each.user_id for each in DATA.interactions})[:24]
+    for key in (FIRST, SECOND):
+        eventually(lambda key=key: answer(client, key).snapshot is not None, "each model answers")
+    for user in users:
+        given = client.recommendations(user)
+        clicked = Interaction(user_id=user, item_id=given.items[0].item_id, request_id=given.request_id)
+        client.post_interactions([clicked])
+
+    def counted() -> bool:
+        totals = world.backing.experiment("both").totals("experiment/both", 0)
+        answered = sum(each.answers for each in totals.hits.values())
+        return answered == sum(each.n for each in totals.requests.values()) == len(users)
+
+    eventually(counted, "every answer and every request counts")
+    told = {each["model"]: each for each in world.sluice("experiment", "both")}
+    assert told.keys() == {FIRST, SECOND}
+    assert all(each["requests"] == each["answers"] > 0 for each in told.values())
+    assert sum(each["hits"] for each in told.values()) > 0

@@ -5,7 +5,10 @@ import time
 import uuid
 
 import pytest
+from pymongo import MongoClient
+from structlog.testing import capture_logs
 
+from sluice.backing import Backing
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles, source_database
 from sluice.errors import StorageUnavailable
 from sluice.events import Partition
@@ -16,6 +19,7 @@ from sluice.redis import popularity
 from sluice.redis.caches import CachedItems, CachedPopularity, CachedProfiles
 from sluice.redis.connection import RedisConnection
 from sluice.redis.entries import MISSING_S, TTL_S
+from sluice.settings import Settings
 
 PART = Partition("shop.interactions", 0)
 
@@ -225,6 +229,42 @@ def test_sources_do_not_see_each_others_entries(world, make_world):
     world.cached(CachedProfiles).apply(PART, viewed(0, "a"))
     assert other.cached(CachedItems).get(["a"]) == {}
     assert other.cached(CachedProfiles).get("u") is None
+
+
+def test_installations_with_a_database_each_share_a_redis_and_nothing_else(tmp_path, mongo_url, redis_url):
+    name = f"caches-{uuid.uuid4().hex[:8]}"
+    one, other = [
+        Backing(
+            Settings(
+                home=str(tmp_path), mongo_url=mongo_url, redis_url=redis_url, mongo_database=name + which
+            )
+        )
+        for which in ("-one", "-other")
+    ]
+    try:
+        one.profiles("shop").apply(PART, viewed(2**31, "a"))
+        one.items("shop").put([Item(item_id="a")])
+        one.popularity("shop").apply(PART, [Gain(2**31, "a", 1.0)])
+        assert one.profiles("shop").get("u").seen == ("a",)
+        assert one.popularity("shop").top(5) == [("a", 1.0)]
+        assert other.profiles("shop").get("u") is None
+        assert other.items("shop").get(["a"]) == {}
+        assert other.popularity("shop").top(5) == []
+    finally:
+        with MongoClient(mongo_url) as client:
+            for which in ("-one", "-other"):
+                client.drop_database(name + which)
+        one.close(), other.close()
+
+
+def test_a_large_batch_is_cached_whole_and_is_no_outage(world):
+    api, users = world.cached(CachedProfiles), [f"u{number}" for number in range(2_000)]
+    features = tuple(f"feature-{number}" * 10 for number in range(32))
+    with capture_logs() as lines:
+        api.describe({user: Described(0, User(user_id=user, features=features)) for user in users})
+    assert lines == []
+    world.profiles.gone = True
+    assert all(api.get(user).features == features for user in users)
 
 
 def test_of_many_processes_one_asks_the_store_for_what_is_popular(world):

@@ -36,7 +36,7 @@ from sluice_trainer.journal import Plan, plans_in
 from sluice_trainer.trainer import Trainer
 
 DEADLINE_S = 60.0
-SEED, WARMUP, CHUNK, ROUNDS = 5, 400, 60, 3
+SEED, WARMUP, CHUNK = 5, 400, 60
 MODEL = {
     "apiVersion": "sluice.dev/v1alpha1",
     "kind": "RecommenderModel",
@@ -47,7 +47,7 @@ MODEL = {
             "parameters": {"dimension": 4, "epochs": 2, "batch": 64, "learnNegatives": 2},
         },
         "source": {"name": "shop", "eventWeights": {"cart": "3"}},
-        "snapshots": {"events": 250, "interval": "10m"},
+        "snapshots": {"events": 40, "interval": "10m"},
     },
 }
 TOPIC = topics_of("shop").interactions
@@ -151,10 +151,17 @@ class World:
 
     def keep_journals(self) -> None:
         """Link every journal there is: a link sees what is appended later, and outlives its deletion."""
-        for path in self.folder.glob("*/journal-*.log"):
+        for path in self.journals():
             if not (self.links / path.name).exists():
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed: linked long ago
                     os.link(path, self.links / path.name)
+
+    def journals(self) -> list[Path]:
+        """List them; a trainer that starts renames its folder, then the next look finds them."""
+        try:
+            return list(self.folder.glob("*/journal-*.log"))
+        except FileNotFoundError:
+            return []
 
     def plans(self) -> list[Plan]:
         """Return every plan journaled so far. Only reads: a live trainer may be writing the last line."""
@@ -208,27 +215,23 @@ def test_a_trainer_killed_at_random_instants_ends_bit_equal_to_an_undisturbed_ru
     wait_for(lambda: world.alive() and bool(world.catalog.entries()), "first snapshot")
     first = world.catalog.entries()[0].id
     world.routing.publish(Routing(epoch=1, rollout="r", stable=first, candidate=first, weight=0, renewed=0.0))
-    kills = 0
-    for round_ in range(ROUNDS):
-        for _ in range(3):
-            world.send(CHUNK)
-            world.catch_up()
+    for _ in range(3):
         world.send(CHUNK)
-        time.sleep(world.chance.uniform(0.0, 0.03))  # the instant of the fault
-        world.kill()
-        kills += 1
-        world.keep_journals()
-        world.send(CHUNK)
-        before = world.epoch()
-        world.start()
-        if round_ == 1:  # once more, while it takes up what was left
-            wait_for(lambda before=before: world.alive() and world.epoch() > before, "new trainer")
-            world.kill()
-            kills += 1
-            world.start()
         world.catch_up()
+    world.send(CHUNK)
+    time.sleep(world.chance.uniform(0.0, 0.03))  # the instant of the fault
+    world.kill()
+    world.keep_journals()
+    world.send(CHUNK)
+    before = world.epoch()
+    world.start()
+    wait_for(lambda: world.alive() and world.epoch() > before, "new trainer")
+    world.kill()  # once more, while it takes up what was left
+    world.start()
+    world.catch_up()
+    world.send(CHUNK)
+    world.catch_up()
     world.stop()
-    assert kills == ROUNDS + 1
 
     final = checkpoint.newest(newest_folder(world.folder))
     position, plans = final.position, world.plans()

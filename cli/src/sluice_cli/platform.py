@@ -162,7 +162,6 @@ class Platform:
             "SLUICE_LISTEN_PORT": str(self.port),
             "SLUICE_FAISS_STABLE_URLS": ";".join(model.urls(GroupName.STABLE) for model in self._models),
             "SLUICE_FAISS_CANARY_URLS": ";".join(model.urls(GroupName.CANARY) for model in self._models),
-            "SLUICE_EXPERIMENT": self._experiment,
             "SLUICE_LOCAL": "true",
         }
         return self._recommender("api", environment, "readyz")
@@ -176,7 +175,12 @@ class Platform:
             name=name,
             module="sluice_recommender",
             arguments=(name,),
-            environment={**self._common, "SLUICE_MODEL_FILE": self._model_files, **environment},
+            environment={
+                **self._common,
+                "SLUICE_MODEL_FILE": self._model_files,
+                "SLUICE_EXPERIMENT": self._experiment,
+                **environment,
+            },
             ready_url=f"{address(self._ports[name])}/{ready}",
         )
 

@@ -43,8 +43,14 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Platf
         each.stop()
 
 
-def start(made: list[Platform], home: Path, files: list[Path], connected: Settings | None = None) -> Platform:
-    platform = Platform(home, files, 0, connected or Settings())
+def start(
+    made: list[Platform],
+    home: Path,
+    files: list[Path],
+    connected: Settings | None = None,
+    experiment: str = "",
+) -> Platform:
+    platform = Platform(home, files, 0, connected or Settings(), experiment)
     made.append(platform)
     platform.start()
     platform.start_trainer()
@@ -106,6 +112,15 @@ def test_every_service_is_connected_alike(made: list[Platform], tmp_path: Path, 
         assert service.environment["SLUICE_MONGO_URL"] == "mongodb://db"
         assert service.environment["SLUICE_REDIS_URL"] == "redis://cache"
         assert "SLUICE_STORE" not in service.environment
+
+
+def test_api_and_profiles_have_the_same_experiment(
+    made: list[Platform], tmp_path: Path, files: list[Path]
+) -> None:
+    tried = "als@2026-11-21: home=50, home-als=50"
+    platform = start(made, tmp_path / "state", files, experiment=tried)
+    told = {name: platform._wanted[name].environment["SLUICE_EXPERIMENT"] for name in ("api", "profiles")}
+    assert told == {"api": tried, "profiles": tried}, "one deals users, the other counts their hits"
 
 
 def test_another_model_in_a_home_begins_with_a_fence_of_its_own(

@@ -5,7 +5,7 @@ import threading
 import msgspec
 import pytest
 
-from sluice.errors import SnapshotRefused
+from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice_faiss.cache import Cache
@@ -54,10 +54,19 @@ def test_a_cut_file_is_refused(cache, cut, tmp_path):
 
 
 def test_a_snapshot_that_is_gone_from_the_store_is_refused(cache, cut, tmp_path):
-    entry = cut()
+    entry, _other = cut(), cut("s2")
     (tmp_path / "store" / "s1").rename(tmp_path / "elsewhere")
     with pytest.raises(SnapshotRefused, match="not in the store"):
         cache.fetch(entry, kept)
+
+
+def test_a_snapshot_is_not_refused_because_the_store_is_not_mounted_yet(cache, cut, tmp_path):
+    entry = cut()
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    with pytest.raises(StorageUnavailable, match="store is empty although s1 is named; mount its volume"):
+        cache.fetch(entry, kept)
+    (tmp_path / "unmounted").rename(tmp_path / "store")
+    assert cache.fetch(entry, kept).is_dir()
 
 
 def test_a_store_setting_goes_before_the_uri(cut, tmp_path):

@@ -114,6 +114,7 @@ def test_only_a_rollouts_snapshots_since_its_start_count():
     assert contest.counts(answer(0, 10))
     assert not contest.counts(answer(0, 9))
     assert not contest.counts(answer(0, 10)._replace(snapshot="s0"))
+    assert not contest.counts(answer(0, 10)._replace(user_id="")), "whoever was forgotten"
     calm = contest_of(
         "m", Routing(epoch=1, rollout="r", stable="s1", candidate=None, weight=0, renewed=0.0), 0, 1
     )

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from sluice.embedded.home import Home
+from sluice.embedded.log import EmbeddedLog
 from sluice.embedded.models import EmbeddedEvidence, EmbeddedRouting
 from sluice.embedded.sources import EmbeddedItems, EmbeddedPopularity, EmbeddedProfiles
-from sluice.errors import StorageUnavailable
-from sluice.events import NewRecord
+from sluice.errors import SluiceError, StorageUnavailable
+from sluice.events import NewRecord, Partition, StoredRecord
 from sluice.topics import profiles_group, topics_of
+from sluice_recommender.profiles.batch import Rejected
 from sluice_recommender.profiles.credit import Credit, CreditedModel
+from sluice_recommender.profiles.dead_letters import DeadLetters
 from sluice_recommender.profiles.ledger import Ledger
 from sluice_recommender.profiles.process import ProfilesProcess, Stores
 
@@ -222,3 +225,77 @@ def test_a_letter_of_someone_else_stops_nothing(world):
     world.send(TOPICS.interactions, b"nonsense")
     world.drain()
     assert len(world.letters()) == 2
+
+
+def test_a_topic_that_does_not_take_a_letter_keeps_the_record_waiting(world):
+    class Small:
+        """Takes no record of this size, which is no matter of time."""
+
+        takes = False
+
+        def __getattr__(self, name):
+            return getattr(world.log, name)
+
+        def append(self, topic, records):
+            if not self.takes:
+                raise SluiceError("a record of 700 bytes is larger than Kafka takes (50)")
+            world.log.append(topic, records)
+
+    log = Small()
+    world.send(TOPICS.interactions, b"nonsense")
+    process = world.process(log)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=rf"{TOPICS.dead_letters} does not take a letter: .*700"):
+            process.step(0.0)
+    assert not any(world.log.committed(profiles_group("shop")).values()), "it is not skipped"
+    log.takes = True
+    world.drain(process)
+    assert len(world.letters()) == 1
+
+
+class Shared:
+    """A source of two partitions whose letters share one, and members that have one each or both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = EmbeddedLog(folder / "log.db")
+        self.log.create_topics({"shop.interactions": 2, "shop.dlt": 1})
+        self.committed: dict[Partition, int] = {}
+
+    def member(self, *numbers: int) -> DeadLetters:
+        made = DeadLetters(self.log, "shop.dlt")
+        self.take_over(made, *numbers)
+        return made
+
+    def take_over(self, member: DeadLetters, *numbers: int) -> None:
+        member.take_over(numbers, self.committed, 2)
+
+    def write(self, member: DeadLetters, number: int, *, commits: bool, **positions: int) -> None:
+        """Reject the first record of a partition; who does not commit is killed then."""
+        origin = Partition("shop.interactions", number)
+        record = StoredRecord(origin, 0, 0, b"k", b"nonsense", ())
+        at = {Partition("shop.interactions", int(name[1:])): end for name, end in positions.items()}
+        member.write([Rejected(record, "bad-shape", "nonsense")], at)
+        if commits:
+            self.commit(member, at)
+
+    def commit(self, member: DeadLetters, at: dict[Partition, int]) -> None:
+        self.committed |= at | member.ends
+        member.committed(at)
+
+    @property
+    def letters(self) -> int:
+        [end] = self.log.end_offsets("shop.dlt").values()
+        return end
+
+
+def test_where_letters_share_a_partition_one_taken_over_is_looked_up_by_the_next_as_well(tmp_path):
+    world = Shared(tmp_path)
+    one, other = world.member(0), world.member(1)
+    world.write(other, 1, commits=False, p1=1)  # and dies
+    world.write(one, 0, commits=True, p0=1)
+    world.take_over(one, 1)
+    world.commit(one, {Partition("shop.interactions", 0): 1})  # and dies before it reads the other's record
+    third = world.member(0, 1)
+    world.write(third, 1, commits=True, p0=1, p1=1)
+    assert world.letters == 2
+    assert world.committed[Partition("shop.dlt", 0)] == 2

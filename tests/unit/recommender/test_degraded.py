@@ -1,5 +1,10 @@
 """The API whose stores are gone: reads of recommendations go on with less, all else says when to come back."""
 
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from falcon.testing import TestClient
 from structlog.testing import capture_logs
@@ -42,18 +47,19 @@ class Store:
 class World:
     """The API over three stores; user ``ann`` has a history, item ``x`` a record."""
 
-    def __init__(self, fakes):
-        self.now, self.log = 0.0, fakes.RecordingLog()
+    def __init__(self, fakes, log=None):
+        self.now, self.log = 0.0, log or fakes.RecordingLog()
         ann = Profile(user_id="ann", recent=(RecentInteraction("a", "view", 1.0, 0),), seen=("a",))
         items = Store(fakes.RememberedItems(x=Item(item_id="x", title="X"), lacked=Item(item_id="lacked")))
         profiles = Store(fakes.RememberedProfiles(ann=ann))
         popularity = Store(fakes.CountedPopularity({"p": 1.0}))
         self.stores, overlay = (items, profiles, popularity), Overlay()
+        self.outbox = Outbox(self.log, TOPICS.answers)
         source = Source(
             profiles,
             Metadata(items, clock=lambda: self.now),
             Popular(popularity, overlay, clock=lambda: fakes.NOW, ticks=lambda: self.now),
-            Outbox(self.log, TOPICS.answers),
+            self.outbox,
             overlay,
         )
         routes = RoutingTable(fakes.FixedRouting(fakes.routing()), clock=lambda: fakes.NOW)
@@ -211,3 +217,63 @@ def test_a_lack_of_profiles_is_counted_for_each_answer_and_told_once_a_minute(wo
             world.client.simulate_get("/v1/recommendations/ann")
     told = [line for line in lines if line["event"] == "profile unavailable, answering without"]
     assert len(told) == 1
+
+
+class HangingLog:
+    """Takes what is appended once ``answers`` is set."""
+
+    def __init__(self):
+        self.answers, self.records = threading.Event(), []
+
+    def append(self, topic, records):
+        assert self.answers.wait(30.0)
+        self.records.extend(records)
+
+
+def timed(ask, *arguments, **more):
+    """Return the answer, and how long it took since it was sent, waiting for a thread included."""
+    started = time.monotonic()
+
+    def run():
+        return ask(*arguments, **more), time.monotonic() - started
+
+    return run
+
+
+def test_with_a_log_that_hangs_two_posts_leave_a_recommendation_fast_on_two_threads(fakes):
+    log = HangingLog()
+    client, click = World(fakes, log).client, {"user_id": "ann", "item_id": "x"}
+    client.simulate_get("/v1/recommendations/ann")
+    with ThreadPoolExecutor(2) as threads:
+        for round_ in range(3):
+            posts = [
+                threads.submit(timed(client.simulate_post, "/v1/interactions", json=click)) for _ in range(2)
+            ]
+            asked = threads.submit(timed(client.simulate_get, "/v1/recommendations/ann"))
+            answer, took = asked.result(10.0)
+            assert (answer.status_code, took < 0.5) == (200, True), (round_, took)
+            for post in posts:
+                refused, took = post.result(10.0)
+                assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+                assert took < 2.0
+        log.answers.set()
+        deadline = time.monotonic() + 10.0
+        while client.simulate_post("/v1/interactions", json=click).status_code != 202:
+            assert time.monotonic() < deadline
+    assert len(log.records) == 3  # the two that were refused late, and the last
+
+
+@pytest.mark.parametrize("given", ["of-the-shop", None])
+def test_no_two_answers_have_the_same_id_though_requests_repeat_theirs(world, given):
+    headers = {"X-Request-Id": given} if given else {}
+    answers = [world.client.simulate_get("/v1/recommendations/ann", headers=headers) for _ in range(2)]
+    answers.append(
+        world.client.simulate_post("/v1/recommendations", json={"user_id": "ann"}, headers=headers)
+    )
+    told = [each.json["request_id"] for each in answers]
+    assert len(set(told)) == 3
+    for answer, name in zip(answers, told, strict=True):
+        assert name.startswith(answer.headers["X-Request-Id"])
+        assert given is None or answer.headers["X-Request-Id"] == given
+    world.outbox.flush()
+    assert [json.loads(record.value)["request_id"] for _, record in world.log.records] == told

@@ -1,6 +1,9 @@
 """Counting requests, writing evidence and answers, and following the routing: nothing is lost or doubled."""
 
+import threading
+
 import pytest
+from structlog.testing import capture_logs
 
 from sluice.evidence import add_up
 from sluice.records import Answer
@@ -112,6 +115,37 @@ def test_a_full_queue_drops_answers_instead_of_making_requests_wait(fakes):
         outbox.put(answer(number))
     outbox.flush()
     assert len(log.records) == 2
+
+
+def test_while_an_append_is_under_way_answers_are_still_taken_and_none_is_sent_twice(fakes):
+    outbox = Outbox(fakes.RecordingLog(), "shop.answers")
+
+    class BusyLog(fakes.RecordingLog):
+        """Gets another answer, and is asked to flush by another thread, while it appends the first one."""
+
+        def append(self, topic, records):
+            if not self.records:
+                outbox.put(answer("meanwhile"))
+                other.start()
+            super().append(topic, records)
+
+    log = outbox._log = BusyLog()
+    other = threading.Thread(target=outbox.flush)
+    outbox.put(answer("first"))
+    outbox.flush()
+    other.join(10.0)
+    ids = [record.value.split(b'"')[3].decode() for _, record in log.records]
+    assert ids == ["first", "meanwhile"]
+
+
+def test_what_still_waits_at_the_end_is_told(fakes):
+    log = fakes.RecordingLog()
+    log.down, outbox = True, Outbox(log, "shop.answers")
+    outbox.put(answer(1))
+    outbox.flush()
+    with capture_logs() as lines:
+        outbox.give_up()
+    assert [(line["event"], line["answers"]) for line in lines] == [("answers may be lost", 1)]
 
 
 def test_routing_never_goes_back(fakes):

@@ -1,5 +1,6 @@
 """The profiles process over the embedded adapters: what it keeps, and that a crash anywhere changes nothing."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -71,6 +72,7 @@ class World:
             Ledger(folder / "attribution-shop.db", TOPICS),
         )
         self.routing, self.evidence = EmbeddedRouting(model), EmbeddedEvidence(model)
+        self.given = itertools.count()
 
     def process(self, crash=None, log=None):
         around = crash.around if crash else lambda target: target
@@ -97,9 +99,9 @@ class World:
         more = "".join(f',"{name}":"{value}"' for name, value in fields.items())
         self.send(TOPICS.interactions, user, f'{{"user_id":"{user}","item_id":"{item}"{more}}}'.encode())
 
-    def answer(self, user, items, snapshot="s1", request_id="r"):
+    def answer(self, user, items, snapshot="s1", request_id=None):
         given = Answer(
-            request_id=request_id,
+            request_id=request_id or f"request {next(self.given)}",
             user_id=user,
             model=MODEL,
             snapshot=snapshot,
@@ -395,6 +397,60 @@ def test_while_one_topic_lags_nothing_is_judged(world):
     world.ahead_s *= 2
     process.credit()
     assert world.hits()["s1"].hits == 1
+
+
+class BehindTransactions:
+    """A log whose transactions leave a mark behind the last record of each partition, which is never read."""
+
+    def __init__(self, log):
+        self._log = log
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def end_offsets(self, topic):
+        return {each: end + bool(end) for each, end in self._log.end_offsets(topic).items()}
+
+
+def test_where_nothing_is_to_be_read_before_the_end_nobody_waits_for_more(world):
+    world.roll()
+    world.answer("u", "ab")
+    world.click("u", "a")
+    process = world.process(log=BehindTransactions(world.log))
+    world.drain(process)
+    world.ahead_s = WINDOW_MS / 1e3 + 60
+    for _ in range(2):
+        process.credit()
+    assert world.hits()["s1"].hits == 1
+    lags = {(each, number): 0.0 for each in TOPICS[:4] for number in "01"}
+    assert lags == {
+        place: REGISTRY.get_sample_value(metrics.LAG, {"topic": place[0], "partition": place[1]})
+        for place in lags
+    }
+
+
+def test_what_lies_unread_is_no_end_however_long_it_lies(world):
+    world.roll()
+    world.answer("u", "ab")
+    process = world.drain(world.process(log=BehindTransactions(world.log)))
+    world.click("u", "a")
+    world.ahead_s = WINDOW_MS / 1e3 + 60
+    for _ in range(3):
+        process.credit()
+    assert world.hits() == {}
+
+
+def test_an_answer_that_was_appended_again_counts_once(world):
+    world.roll()
+    for request_id in ("r1", "r1", "r2", "r1"):
+        world.answer("u", "ab", request_id=request_id)
+    process = world.drain()
+    world.answer("u", "ab", request_id="r2")
+    world.click("u", "a", request_id="r1")
+    world.drain(process)
+    world.ahead_s = WINDOW_MS / 1e3 + 60
+    process.credit()
+    assert (world.hits()["s1"].answers, world.hits()["s1"].hits) == (2, 1)
 
 
 def test_old_answers_and_clicks_are_forgotten(world):

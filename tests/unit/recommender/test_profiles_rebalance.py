@@ -466,6 +466,44 @@ def test_behind_the_end_of_a_topic_that_was_created_anew_nothing_is_applied(tmp_
     assert world.profiles.get("u1") is None
 
 
+class SlowToLearn(GroupLog):
+    """A log whose group assigns a partition that was added, before offsets of it are told."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method, self.added = method, {Partition(topic, PARTS - 1) for topic in TOPICS}
+
+    def _known(self, method: str, offsets):
+        hidden = self.added if method == self.method else set()
+        return {each: offset for each, offset in offsets.items() if each not in hidden}
+
+    def begin_offsets(self, topic):
+        return self._known("begin_offsets", super().begin_offsets(topic))
+
+    def end_offsets(self, topic):
+        return self._known("end_offsets", super().end_offsets(topic))
+
+    def offsets_at(self, topic, timestamp):
+        return self._known("offsets_at", super().offsets_at(topic, timestamp))
+
+
+@pytest.mark.parametrize("method", ["begin_offsets", "end_offsets", "offsets_at"])
+def test_a_partition_added_while_members_read_is_waited_for(tmp_path, method):
+    log = SlowToLearn(method)
+    world = Shop(tmp_path, log, 1)
+    world.quiet = True
+    world.start()
+    for part in range(PARTS):
+        log.append(TOPICS.interactions, [NewRecord(b"k", f"u{part}:a".encode(), partition=part)])
+        log.append(TOPICS.interactions, [NewRecord(b"k", b"{nonsense", partition=part)])
+    for _ in range(4):
+        world.step(0)  # raises for anything but a store that cannot answer
+    log.added = set()
+    world.settle()
+    assert all(world.profiles.get(f"u{part}") is not None for part in range(PARTS))
+    assert sum(len(log.records[each]) for each in log.partitions(TOPICS.dead_letters)) == PARTS
+
+
 def test_each_commits_the_ends_of_its_own_dead_letters_alone(tmp_path):
     world = Shop(tmp_path, GroupLog(), 1)
     world.quiet = True

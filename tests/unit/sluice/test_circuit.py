@@ -1,5 +1,7 @@
 """The circuit: one caller finds out, the others do not wait."""
 
+import threading
+
 import pytest
 
 from sluice.circuit import Circuit
@@ -91,3 +93,28 @@ def test_other_errors_say_nothing_of_the_other_side(world):
         world.circuit.through(lambda: 1 / 0)
     assert world.ask() == 1
     assert world.told == []
+
+
+def test_an_end_is_not_told_before_the_beginning_that_is_being_told():
+    told, failed = [], threading.Event()
+
+    def tell(reason):
+        if reason:
+            failed.set()
+            works.join(0.3)  # as long as the other could need to overtake
+        told.append(reason)
+
+    def ask():
+        circuit.through(lambda: begun.set() or failed.wait(10))
+
+    def fail():
+        raise StorageUnavailable("it is away")
+
+    circuit, begun = Circuit(1.0, lambda: 0.0, tell), threading.Event()
+    works = threading.Thread(target=ask)
+    works.start()
+    assert begun.wait(10)
+    with pytest.raises(StorageUnavailable):
+        circuit.through(fail)
+    works.join(10)
+    assert told == ["it is away", None]

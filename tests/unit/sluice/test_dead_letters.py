@@ -23,7 +23,15 @@ def test_a_letter_names_the_record_it_keeps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "headers", [(), (("partition", b"0"),), (("topic", b"t"), ("partition", b"x"), ("offset", b"1"))]
+    "headers",
+    [
+        (),
+        (("partition", b"0"),),
+        (("topic", b"t"), ("partition", b"x"), ("offset", b"1")),
+        (("topic", b"t"), ("partition", b"0"), ("offset", b"9" * 5_000)),
+        (("topic", b"t"), ("partition", b"9" * 10), ("offset", b"1")),
+        (("topic", b"t"), ("partition", b"0"), ("offset", "²".encode())),
+    ],
 )
 def test_a_letter_in_another_form_names_nothing(headers):
     foreign = NewRecord(b"k", None, headers)

@@ -26,6 +26,8 @@ def test_a_setting_names_the_models_and_their_shares():
         ("als@2026-11-21: home=50, home=50", "each once"),
         ("als@2026-11-21: home=0, home-als=99", "from 1 to 99"),
         ("als@2026-11-21: home=fifty, home-als=50", "from 1 to 99"),
+        ("als@2026-11-21: home=²0, home-als=50", "from 1 to 99"),
+        (f"als@2026-11-21: home={'1' * 5_000}, home-als=50", "from 1 to 99"),
         ("als@2026-11-21: home=50, away=50", "'away'"),
         ("als@2026-11-21: ", "at least two"),
         ("als: home=50, home-als=50", "no name"),

@@ -4,6 +4,7 @@ import pytest
 from confluent_kafka import Message
 
 from sluice.events import Partition, StoredRecord
+from sluice.kafka import records
 from sluice.kafka.records import Columns
 from sluice.kafka.shares import Shares
 
@@ -29,25 +30,50 @@ def record(partition: Partition, offset: int) -> StoredRecord:
 @pytest.mark.parametrize("assigned", [{ONE, TWO}, {ONE, TWO, OTHER}])
 def test_messages_become_records_with_the_offset_after_each_partitions_last(assigned):
     messages = [message(ONE, 3), message(TWO, 9), message(ONE, 7)]
-    records, nexts = Columns(assigned).records(messages)
-    assert records == [
+    found, nexts = Columns(assigned).records(messages)
+    assert found == [
         StoredRecord(ONE, 3, 1_003, b"k", b"v"),
         StoredRecord(TWO, 9, 1_009, b"k", b"v"),
         StoredRecord(ONE, 7, 1_007, b"k", b"v"),
     ]
-    assert all(type(each) is StoredRecord for each in records)
+    assert all(type(each) is StoredRecord for each in found)
     assert nexts == {ONE: 8, TWO: 10}
 
 
 def test_a_missing_key_is_an_empty_one_and_a_missing_value_a_tombstone():
-    records, _ = Columns({ONE}).records([message(ONE, 0, key=None), message(ONE, 1, value=None)])
-    assert [(each.key, each.value) for each in records] == [(b"", b"v"), (b"k", None)]
+    found, _ = Columns({ONE}).records([message(ONE, 0, key=None), message(ONE, 1, value=None)])
+    assert [(each.key, each.value) for each in found] == [(b"", b"v"), (b"k", None)]
 
 
 def test_headers_are_kept_where_some_messages_have_none():
     given = [("reason", b"bad-json"), ("empty", None)]
-    records, _ = Columns({ONE}).records([message(ONE, 0), message(ONE, 1, headers=given)])
-    assert [each.headers for each in records] == [(), (("reason", b"bad-json"), ("empty", b""))]
+    found, _ = Columns({ONE}).records([message(ONE, 0), message(ONE, 1, headers=given)])
+    assert [each.headers for each in found] == [(), (("reason", b"bad-json"), ("empty", b""))]
+
+
+def test_headers_that_the_client_cannot_give_are_none_and_asked_for_only_once(monkeypatch):
+    given = [message(ONE, 0, headers=[("a", b"1")]), *[message(ONE, at) for at in (1, 2, 3)]]
+    given += [message(ONE, 4, headers=[("b", b"2")]), message(ONE, 5)]
+    headers_of, asked = Message.headers, []
+
+    class Broken:
+        """Stands for the class."""
+
+        value, key, offset = Message.value, Message.key, Message.offset
+        timestamp, partition, topic = Message.timestamp, Message.partition, Message.topic
+
+        @staticmethod
+        def headers(each):
+            asked.append(each.offset())
+            if each.offset() in (1, 2, 5):
+                raise SystemError("returned a result with an exception set")
+            return headers_of(each)
+
+    monkeypatch.setattr(records, "Message", Broken)
+    found, nexts = Columns({ONE}).records(given)
+    assert [each.headers for each in found] == [(("a", b"1"),), (), (), (), (("b", b"2"),), ()]
+    assert asked == list(range(6))
+    assert nexts == {ONE: 6}
 
 
 def test_each_partition_gets_its_share_and_the_rest_goes_to_those_that_have_more():

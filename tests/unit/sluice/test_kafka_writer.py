@@ -74,6 +74,24 @@ def test_a_producer_that_failed_for_good_is_replaced():
     writer.close()
 
 
+def test_what_a_callback_raises_does_not_end_the_delivery_of_reports():
+    class Stumbling(ReportingProducer):
+        raised = 0
+
+        def poll(self, timeout_s) -> None:
+            if self.raised < 3:
+                self.raised += 1
+                raise RuntimeError("can't start new thread")
+            super().poll(timeout_s)
+
+    producer = Stumbling(None)
+    writer = Writer(Connected(producer), 1_000_000)
+    writer.append("items", 3, RECORDS)
+    writer.append("items", 3, RECORDS)
+    assert producer.raised == 3
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("broken", "error"),
     [

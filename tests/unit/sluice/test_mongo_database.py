@@ -17,8 +17,9 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from sluice.errors import StorageUnavailable
-from sluice.mongo.database import MongoDatabase, Overtaken, again_when_overtaken, connect
+from sluice.errors import InvalidSetting, StorageUnavailable
+from sluice.mongo.client import connect, require_usable
+from sluice.mongo.database import MongoDatabase, Overtaken, again_when_overtaken
 
 URL = "mongodb://sluice:hunter2@db.example/?authSource=admin"
 REFUSED = OperationFailure("Authentication failed: hunter2", 18)
@@ -30,6 +31,7 @@ class Server:
     def __init__(self, *errors: Exception) -> None:
         self.errors, self.urls, self.closed, self.asked = list(errors), [], 0, 0
         self.known = True
+        self.options: list[Any] = []
 
     def connect(self, url: str) -> Any:
         self.urls.append(url)
@@ -48,7 +50,8 @@ class Client:
     def has_known_servers(self) -> bool:
         return self._server.known
 
-    def get_database(self, *_: object, **__: object) -> "Client":
+    def get_database(self, *_: object, **options: object) -> "Client":
+        self._server.options.append(options)
         return self
 
     def __getitem__(self, name: str) -> "Client":
@@ -180,11 +183,67 @@ def test_whatever_goes_wrong_is_one_sentence_that_tells_no_secret(error):
         assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("url", ["", "redis://h", "mongodb://u:p@ss@h:x"])
-def test_a_url_that_is_none_is_told_without_repeating_it(url):
+UNUSABLE = [
+    "",
+    "redis://h",
+    "mongodb://u:hunter2@ss@h:x",
+    "mongodb://u:hunter2@h:99999",
+    "mongodb://u:hunter2@[::1",
+    "mongodb://u:hunter2@h/?tls=true&tlsCAFile=/no/such/hunter2",
+]
+
+
+@pytest.mark.parametrize("url", UNUSABLE)
+def test_a_url_that_has_become_unusable_is_an_outage_and_not_shown(url):
     with pytest.raises(StorageUnavailable, match="SLUICE_MONGO_URL is no connection string") as caught:
         MongoDatabase(lambda: url, "sluice", connect).read("c", lambda collection: collection.find_one())
-    assert url == "" or url not in str(caught.value)
+    assert_not_shown("hunter2", caught.value)
+
+
+def assert_not_shown(secret: str, error: BaseException | None) -> None:
+    """Check what a log with the traceback would hold."""
+    while error is not None:
+        assert secret not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.mark.parametrize("url", UNUSABLE)
+def test_an_unusable_url_can_be_refused_before_it_is_used(url):
+    with pytest.raises(InvalidSetting, match="SLUICE_MONGO_URL") as caught:
+        require_usable(url, "sluice")
+    assert_not_shown("hunter2", caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "", "$a"])
+def test_a_database_name_that_is_none_can_be_refused_before_it_is_used(name):
+    with pytest.raises(InvalidSetting, match="SLUICE_MONGO_DATABASE"):
+        require_usable(URL, name)
+    require_usable(URL, "sluice-1")
+
+
+def test_a_secret_that_cannot_be_read_any_more_is_an_outage_until_it_can():
+    server, answers = Server(), [InvalidSetting("SLUICE_MONGO_URL_FILE cannot be read"), URL]
+
+    def url() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, InvalidSetting):
+            raise answer
+        return answer
+
+    there = database(server, url)
+    with pytest.raises(StorageUnavailable, match="SLUICE_MONGO_URL_FILE cannot be read"):
+        ask(there)
+    assert ask(there) == "answer"
+
+
+def test_a_secondary_that_is_far_behind_answers_no_reads():
+    server = Server()
+    there = database(server)
+    there.read("c", lambda collection: collection.ask())
+    ask(there)
+    read, run = [options["read_preference"] for options in server.options]
+    assert (read.name, read.max_staleness) == ("PrimaryPreferred", 90)
+    assert run.name == "Primary"
 
 
 def test_what_was_overtaken_begins_again_a_bounded_number_of_times():

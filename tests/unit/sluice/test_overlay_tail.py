@@ -183,6 +183,8 @@ def test_it_begins_at_the_first_record_kept_and_goes_on_there_when_more_was_dele
     tail.round()
     assert tail.state().position == {"0": 8, "1": 8}
     shrinking.begin = 9
-    log.append("shop.items", [NewRecord(b"k", encode(Item(item_id=f"n{n}")), partition=0) for n in range(3)])
+    for part, count in ((0, 3), (1, 1)):
+        records = [encode(Item(item_id=f"n{part}-{number}")) for number in range(count)]
+        log.append("shop.items", [NewRecord(b"k", each, partition=part) for each in records])
     tail.round()
     assert tail.state().position == {"0": 11, "1": 9}

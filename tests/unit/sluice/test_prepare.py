@@ -48,3 +48,38 @@ def test_unequal_partition_counts_are_one_warning(log: EmbeddedLog) -> None:
     assert warning.startswith(
         "the topics of source shop differ in partitions (shop.interactions 4, shop.items 2)"
     )
+
+
+def configured(**of: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Topics as ``sluice prepare`` makes them, but for what ``of`` says."""
+    made = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    compacted = made | {"cleanup.policy": "compact"}
+    found = {"items": compacted, "users": compacted, "interactions": made, "answers": made}
+    return {f"shop.{name}": settings | of.get(name, {}) for name, settings in found.items()}
+
+
+def test_topics_as_they_are_made_are_no_warning() -> None:
+    assert list(prepare._judge(TOPICS, configured())) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "value", "wanted"),
+    [
+        ("items", "cleanup.policy", "delete", "cleanup.policy=compact"),
+        ("users", "cleanup.policy", "delete", "cleanup.policy=compact"),
+        ("interactions", "message.timestamp.type", "CreateTime", "message.timestamp.type=LogAppendTime"),
+        ("answers", "message.timestamp.type", "CreateTime", "message.timestamp.type=LogAppendTime"),
+    ],
+)
+def test_a_topic_that_is_configured_otherwise_is_a_warning_that_says_what_to_set(
+    topic: str, setting: str, value: str, wanted: str
+) -> None:
+    [told] = prepare._judge(TOPICS, configured(**{topic: {setting: value}}))
+    assert told.warning
+    assert told.sentence.startswith(f"topic shop.{topic} has {setting}={value}")
+    assert told.sentence.endswith(f"set {wanted}")
+
+
+@pytest.mark.parametrize("topic", ["items", "users"])
+def test_times_of_compacted_topics_are_nobodys_concern(topic: str) -> None:
+    assert list(prepare._judge(TOPICS, configured(**{topic: {"message.timestamp.type": "CreateTime"}}))) == []

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sluice.routing import BUCKETS, CANDIDATE_TTL_S, Routing, bucket, track
+from sluice.errors import StorageUnavailable
+from sluice.routing import BUCKETS, CANDIDATE_TTL_S, Remembered, Routing, bucket, track
 
 USERS = [f"user-{number}" for number in range(4_000)]
 NOW = 1_000.0
@@ -71,3 +72,34 @@ def test_a_reader_whose_clock_is_behind_still_follows_the_routing():
 
 def test_without_a_candidate_everybody_is_on_stable():
     assert {track(routing(100, candidate=None), user, NOW) for user in USERS[:50]} == {"stable"}
+
+
+class Vanishing:
+    """A store that answers as long as it is there."""
+
+    def __init__(self, said):
+        self.said, self.there = said, True
+
+    def read(self):
+        if not self.there:
+            raise StorageUnavailable("it is away")
+        return self.said
+
+
+def test_a_remembered_routing_is_said_while_its_store_is_away_and_follows_it_when_it_is_back():
+    store = Vanishing("first")
+    remembered = Remembered(store)
+    assert remembered.read() == "first"
+    store.there = False
+    assert remembered.read() == "first"
+    store.there, store.said = True, "second"
+    assert remembered.read() == "second"
+
+
+def test_nobody_remembers_what_was_never_said():
+    store = Vanishing(None)
+    store.there = False
+    with pytest.raises(StorageUnavailable):
+        Remembered(store).read()
+    store.there = True
+    assert Remembered(store).read() is None

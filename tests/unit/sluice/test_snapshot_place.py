@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluice.catalog import CatalogEntry
-from sluice.errors import InvalidSetting, SnapshotRefused
+from sluice.errors import InvalidSetting, SnapshotRefused, StorageUnavailable
 from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.remote import RemoteStore
 from sluice.snapshot.store import Origins, open_store, store_at
@@ -77,5 +77,5 @@ def test_what_cannot_be_a_store_is_refused_without_telling_its_password(
 def test_any_other_storage_that_fsspec_knows_will_do(tmp_path: Path) -> None:
     store = store_at("memory://place/default.home", tmp_path)
     assert store.ids() == set()
-    with pytest.raises(SnapshotRefused, match="s1 is not in the store"):
+    with pytest.raises(StorageUnavailable, match="store is empty although s1 is named"):
         store.survey("s1")

@@ -2,32 +2,48 @@
 
 import json
 import socket
+import struct
+import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import prometheus_client
 import pytest
 import urllib3
+from structlog.testing import capture_logs
 
 from sluice import status
-from sluice.errors import InvalidSetting
+from sluice.errors import InvalidSetting, StorageUnavailable
 
 
 class Told:
     reason: str | None = None
+    error: Exception | None = None
+    asked: threading.Event
+    answer: threading.Event
+
+    def status(self) -> dict[str, Any]:
+        self.asked.set()
+        assert self.answer.wait(30.0)
+        if self.error is not None:
+            raise self.error
+        return {"model": "default.home"}
 
 
 @pytest.fixture
 def told() -> Told:
-    return Told()
+    told = Told()
+    told.asked, told.answer = threading.Event(), threading.Event()
+    told.answer.set()
+    return told
 
 
 @pytest.fixture
 def url(told: Told) -> Iterator[str]:
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.Gauge("sluice_level", "Level.", registry=registry).set(3)
-    server = status.serve(
-        "127.0.0.1", 0, lambda: {"model": "default.home"}, ready=lambda: told.reason, registry=registry
-    )
+    server = status.serve("127.0.0.1", 0, told.status, ready=lambda: told.reason, registry=registry)
     yield f"http://127.0.0.1:{server.server_port}"
     server.stop()
 
@@ -58,3 +74,39 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InvalidSetting, match=rf"127\.0\.0\.1:{port}: .*; set another port"):
             status.serve("127.0.0.1", port)
+
+
+def test_what_cannot_be_told_is_answered_too(url: str, told: Told, capfd: pytest.CaptureFixture[str]) -> None:
+    with urllib3.PoolManager(retries=False, timeout=5.0) as http, capture_logs() as said:
+        told.error = StorageUnavailable("the log is away")
+        answer = http.request("GET", f"{url}/status")
+        assert (answer.status, answer.data) == (503, b"the log is away")
+        assert said == []
+        told.error = ValueError("a defect")
+        assert http.request("GET", f"{url}/status").status == 500
+        assert http.request("GET", f"{url}/healthz").status == 200
+    assert [(line["event"], line["path"]) for line in said] == [
+        ("request raised an unexpected error", "/status")
+    ]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_is_gone_before_its_answer_is_not_worth_a_line(
+    url: str, told: Told, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told.answer.clear()
+    host, port = url.removeprefix("http://").split(":")
+    with capture_logs() as said:
+        with socket.create_connection((host, int(port)), timeout=30.0) as client:
+            client.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # resets when closed
+            client.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+            assert told.asked.wait(30.0)
+        told.answer.set()
+        deadline = time.monotonic() + 30.0
+        while any("process_request_thread" in each.name for each in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    assert said == []
+    assert capfd.readouterr().err == ""

@@ -21,11 +21,12 @@ from sluice.routing import Routing
 from sluice.snapshot.folder import FolderStore
 from sluice.snapshot.verify import verify
 from sluice.topics import topics_of, trainer_group
-from sluice_trainer import checkpoint, cutting, planning, saving
+from sluice_trainer import checkpoint, cutting, outage, planning, saving
 from sluice_trainer import loop as loops
 from sluice_trainer.fencing import newest_folder
 from sluice_trainer.forked import ChildDied
 from sluice_trainer.loop import Loop
+from sluice_trainer.outage import Stopped
 from sluice_trainer.trainer import Trainer
 
 MODEL = msgspec.convert(
@@ -65,12 +66,13 @@ class World:
             folder=changed.get("folder") or self.home.trainer(MODEL.key),
             store=FolderStore(self.home.snapshots(MODEL.key)),
             log=log or self.log,
-            catalog=self.catalog,
+            catalog=changed.get("catalog") or self.catalog,
             evidence=changed.get("evidence") or EmbeddedEvidence(self.database),
             routing=self.routing,
             warmup_events=changed.get("warmup", 50),
             checkpoint_s=changed.get("checkpoint_s", 1e9),
             fork=changed.get("fork", False),
+            stopping=changed.get("stopping"),
         )
         self.loops.append(made)
         return made
@@ -95,6 +97,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "BATCH", 32)
     monkeypatch.setattr(planning, "CATCH_UP", 64)
     monkeypatch.setattr(loops, "RETRY_S", 0.01)
+    monkeypatch.setattr(outage, "RETRY_S", 0.01)
     world = World(tmp_path)
     yield world
     for loop in world.loops:
@@ -367,6 +370,56 @@ def test_a_replaced_trainer_with_a_folder_of_its_own_tells_the_platform_nothing_
     assert world.catalog.entries() == entries
 
 
+class Hooked:
+    """A port that calls ``then`` after each call of one of its methods."""
+
+    def __init__(self, port, method: str, then) -> None:
+        self._port, self._method, self._then = port, method, then
+
+    def __getattr__(self, name):
+        asked = getattr(self._port, name)
+        if name != self._method:
+            return asked
+
+        def hooked(*arguments):
+            answer = asked(*arguments)
+            self._then()
+            return answer
+
+        return hooked
+
+
+def test_a_trainer_paused_after_its_claim_deletes_no_snapshot_of_the_one_that_replaced_it(world, tmp_path):
+    world.send(100)
+    first = world.loop()
+    first.turn()
+    abandon(first)
+    store = world.home.snapshots(MODEL.key)
+    entered, published = store / world.catalog.entries()[0].id, store / "published-not-entered"
+
+    def take_over() -> None:
+        world.loop(folder=tmp_path / "own")
+        shutil.copytree(entered, published)
+
+    paused = world.loop(catalog=Hooked(world.catalog, "claim", take_over))
+    assert published.is_dir()
+    with pytest.raises(StaleEpoch):
+        paused.turn()
+    assert published.is_dir()
+
+
+def test_what_was_never_entered_is_deleted_by_the_next_trainer_also_while_there_is_nothing_to_learn(world):
+    world.send(100)
+    first = world.loop()
+    first.turn()
+    abandon(first)
+    store = world.home.snapshots(MODEL.key)
+    (store / "never-entered").mkdir()
+    again = world.loop()
+    assert not again.turn()
+    assert {path.name for path in store.iterdir()} == {entry.id for entry in world.catalog.entries()}
+
+
 def test_a_replaced_trainer_says_so_once_saves_nothing_and_leaves(world):
     world.send(100)
     older = world.loop()
@@ -439,6 +492,128 @@ def test_stopping_saves_what_was_learned(world):
     again = world.loop()
     assert state_of(again) == state_of(loop)
     assert again._journal.plans == []
+
+
+def test_a_checkpoint_written_at_the_end_is_not_denied_because_its_offsets_could_not_be_noted(world):
+    def away() -> None:
+        raise StorageUnavailable("the log is away")
+
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.send(20)
+    drain(loop)
+    loop._log = Hooked(loop._log, "commit", away)
+    stopping = threading.Event()
+    stopping.set()
+    with capture_logs() as said:
+        loop.run(stopping)
+    assert not [line for line in said if line["log_level"] == "error"]
+    assert any("the log is away" in line.get("reason", "") for line in said)
+    again = world.loop()
+    assert again._journal.plans == []
+    assert state_of(again) == state_of(loop)
+
+
+def left_in_the_middle(world) -> tuple:
+    """Let a trainer be killed with plans, evidence and a cut to do again; return the state it had."""
+    world.send(100)
+    loop = world.loop()
+    loop.turn()
+    world.roll()
+    for _ in range(3):
+        world.send(50)
+        drain(loop)
+    last = world.catalog.entries()[-1].id
+    world.catalog.release({last}, 1)
+    world.catalog.remove(last)  # as if it had died between writing and entering it
+    abandon(loop)
+    return state_of(loop)
+
+
+class Away:
+    """A port one of whose methods fails so many times."""
+
+    def __init__(self, port, method: str, times: int) -> None:
+        self._port, self._method, self.times = port, method, times
+
+    def __getattr__(self, name):
+        if name == self._method and self.times:
+            self.times -= 1
+            return self._fail
+        return getattr(self._port, name)
+
+    def _fail(self, *_):
+        raise StorageUnavailable("away")
+
+
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [
+        ("catalog", "claim"),
+        ("log", "read"),
+        ("evidence", "append"),
+        ("catalog", "get"),
+        ("catalog", "commit"),
+    ],
+)
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_trainer_started_while_a_storage_is_away_waits_and_ends_bit_equal(world, port, method, fork):
+    before, known = left_in_the_middle(world), world.catalog.entries()
+    ports = {"catalog": world.catalog, "log": world.log, "evidence": EmbeddedEvidence(world.database)}
+    counted = ports["evidence"].totals("r", 0)
+    with capture_logs() as said:
+        away = Away(ports[port], method, 3)
+        again = world.loop(stopping=threading.Event(), fork=fork, **{port: away})
+    assert away.times == 0
+    events = [line["event"] for line in said]
+    assert events.count("storage unavailable, waiting") == events.count("storage available again") == 1
+    assert state_of(again) == before
+    assert world.catalog.entries()[:-1] == known
+    assert EmbeddedEvidence(world.database).totals("r", 0) == counted
+
+
+def test_a_trainer_asked_to_stop_while_it_waits_stops(world):
+    left_in_the_middle(world)
+    stopping = threading.Event()
+    away = Away(world.log, "read", 1 << 30)
+    timer = threading.Timer(0.05, stopping.set)
+    timer.start()
+    with pytest.raises(Stopped):
+        world.loop(log=away, stopping=stopping)
+    timer.join()
+
+
+def test_a_trainer_asked_to_stop_while_it_replays_stops_between_plans_and_loses_nothing(world):
+    before, stopping, reads = left_in_the_middle(world), threading.Event(), []
+
+    def stop_at_the_third() -> None:
+        reads.append(1)
+        if len(reads) == 3:
+            stopping.set()
+
+    with pytest.raises(Stopped):
+        world.loop(log=Hooked(world.log, "read", stop_at_the_third), stopping=stopping)
+    assert len(reads) <= 4, "the plan begun is read to its end, no other is begun"
+    assert state_of(world.loop()) == before
+
+
+def test_a_trainer_asked_to_stop_while_its_replay_waits_for_a_snapshot_stops(world, monkeypatch):
+    before, stopping, tasks = left_in_the_middle(world), threading.Event(), []
+    start = cutting.start
+
+    def started(work, fork):
+        tasks.append(start(work, fork=fork))
+        stopping.set()
+        return tasks[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting.writer, "write", lambda *_: time.sleep(1e6))
+        patch.setattr(cutting, "start", started)
+        with pytest.raises(Stopped):
+            world.loop(fork=True, stopping=stopping)
+    assert [task.ended() for task in tasks] == [True]
+    assert state_of(world.loop()) == before
 
 
 def test_children_write_checkpoints_and_snapshots_while_learning_goes_on(world):

@@ -8,9 +8,10 @@ from sluice_cli.commands.local import DEFAULT_HOME, HomeOption, JsonOption, open
 from sluice_cli.commands.shell import InputError, show_json, show_table
 
 if TYPE_CHECKING:
-    from sluice.evidence import Hits, Requests
+    from sluice.evidence import EvidenceTotals, Hits, Requests
 
-COLUMNS = ("model", "users", "answers", "hit rate", "against the first", "requests", "errors", "p99 ms")
+BEFORE = ("model", "users", "answers", "hit rate")
+AFTER = ("requests", "errors", "p99 ms")
 
 
 def experiment(
@@ -20,8 +21,8 @@ def experiment(
 ) -> None:
     """Show hit rate, errors and latency of each model of an experiment.
 
-    The bounds of a difference hold however often you look (95 % in all); users are what is counted, since one user's
-    answers are not independent.
+    Each model is compared with the one whose name comes first. The bounds of a difference hold however often you
+    look, each with 95 %; users are what is counted, since one user's answers are not independent.
 
     \b
     Examples:
@@ -34,47 +35,43 @@ def experiment(
     models = sorted(totals.requests.keys() | totals.hits.keys())
     if not models:
         raise InputError(f"{home} knows nothing of an experiment {name}; give its name, or wait for requests")
-    first = totals.hits.get(models[0])
-    results = [
-        _result(
-            model, totals.hits.get(model), totals.requests.get(model), None if model == models[0] else first
-        )
-        for model in models
-    ]
+    results = [_result(totals, model, models[0]) for model in models]
     if as_json:
         show_json(results)
         return
-    show_table(COLUMNS, [_row(each) for each in results], right=COLUMNS[1:])
+    columns = (*BEFORE, f"against {models[0]}", *AFTER)
+    show_table(columns, [_row(each) for each in results], right=columns[1:])
 
 
-def _result(
-    model: str, hits: "Hits | None", requests: "Requests | None", first: "Hits | None"
-) -> dict[str, Any]:
+def _result(totals: "EvidenceTotals", model: str, against: str) -> dict[str, Any]:
+    """Return what is shown of one model; the one that others are compared with has no difference."""
     from sluice.evidence import Hits, Requests
 
-    hits, requests = hits or Hits(), requests or Requests()
+    hits, requests = totals.hits.get(model, Hits()), totals.requests.get(model, Requests())
+    compared = None if model == against else against
     return {
         "model": model,
         "users": hits.users,
         "answers": hits.answers,
         "hits": hits.hits,
         "hit_rate": hits.rate if hits.answers else None,
-        "difference": _difference(hits, first),
+        "against": compared,
+        "difference": None if compared is None else _difference(hits, totals.hits.get(compared, Hits())),
         "requests": requests.n,
         "errors": requests.errors,
         "p99_ms": _quantile(requests, 0.99),
     }
 
 
-def _difference(hits: "Hits", first: "Hits | None") -> tuple[float, float, float] | None:
+def _difference(hits: "Hits", others: "Hits") -> tuple[float, float, float] | None:
     """Return the difference of two hit rates with its bounds; None until both arms have two users."""
     from sluice_operator.rollout.confidence import cluster_sd, half_width
 
-    if first is None or min(hits.users, first.users) < 2:
+    if min(hits.users, others.users) < 2:
         return None
-    sd = cluster_sd((hits.rate_variance, hits.users), (first.rate_variance, first.users))
-    width = half_width(sd, min(hits.users, first.users))
-    difference = hits.rate - first.rate
+    sd = cluster_sd((hits.rate_variance, hits.users), (others.rate_variance, others.users))
+    width = half_width(sd, min(hits.users, others.users))
+    difference = hits.rate - others.rate
     return difference, difference - width, difference + width
 
 

@@ -1,5 +1,7 @@
 """The HTTP client of the demo: what any client of the API would do."""
 
+import itertools
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +14,9 @@ from sluice.errors import SluiceError
 from sluice.records import Interaction, Item
 
 BATCH: Final = 1_000
+AGAIN: Final = 10
+"""How often a request is tried again."""
+
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -43,13 +48,18 @@ class ApiFailed(SluiceError):
 
 
 class Client:
-    """A keep-alive client; share it between threads."""
+    """A keep-alive client; share it between threads.
+
+    After a 503 it asks again when it is told to. What it sent may be in the log all the same, so each interaction has
+    an ``event_id``: then it counts once.
+    """
 
     def __init__(self, api: str, connections: int = 8) -> None:
-        self._api = api
-        self._pool = urllib3.PoolManager(
-            maxsize=connections, timeout=urllib3.Timeout(10.0), retries=urllib3.Retry(2, backoff_factor=0.1)
+        self._api, self._sent, self._run = api, itertools.count(), uuid.uuid4().hex[:8]
+        again = urllib3.Retry(
+            AGAIN, status_forcelist=(503,), allowed_methods=None, backoff_factor=0.1, raise_on_status=False
         )
+        self._pool = urllib3.PoolManager(maxsize=connections, timeout=urllib3.Timeout(10.0), retries=again)
 
     def recommendations(self, user_id: str, n: int = 20, model: str | None = None) -> Recommendations:
         """Ask a model, the API's first by default, for ``n`` items for a user.
@@ -63,8 +73,13 @@ class Client:
     def post_interactions(self, interactions: Sequence[Interaction]) -> None:
         """Send interactions, 1,000 a request; when this returns, the log has them."""
         for start in range(0, len(interactions), BATCH):
-            chunk = [_encoded(each) for each in interactions[start : start + BATCH]]
+            chunk = [_encoded(self._named(each)) for each in interactions[start : start + BATCH]]
             self._send("POST", "/v1/interactions", chunk)
+
+    def _named(self, interaction: Interaction) -> Interaction:
+        if interaction.event_id is not None:
+            return interaction
+        return msgspec.structs.replace(interaction, event_id=f"{self._run}-{next(self._sent)}")
 
     def post_items(self, items: Sequence[Item]) -> None:
         """Send items, 1,000 a request."""

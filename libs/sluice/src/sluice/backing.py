@@ -67,9 +67,12 @@ class Backing:
 
     @cached_property
     def _mongo(self) -> "MongoDatabase":
+        """The database; raises :class:`InvalidSetting` if its URL is unusable now; one that becomes so is an outage."""
+        from sluice.mongo.client import require_usable
         from sluice.mongo.database import MongoDatabase
 
         assert self._mongo_url is not None
+        require_usable(self._mongo_url(), self._settings.mongo_database)
         return MongoDatabase(self._mongo_url, self._settings.mongo_database)
 
     @cached_property
@@ -83,6 +86,10 @@ class Backing:
         """Return the one database of a source: a transaction over its stores is one of this object's connections."""
         return self._sources.setdefault(name, self.home.source(name))
 
+    def _space(self, source: str) -> str:
+        """Return the name of what a cache holds of: another database's source of that name is another."""
+        return f"{self._settings.mongo_database}.{source}"
+
     def profiles(self, source: str) -> Profiles:
         """Return the profiles of ``source``."""
         if not self.shared:
@@ -90,7 +97,7 @@ class Backing:
         from sluice.mongo.sources import MongoProfiles
         from sluice.redis.caches import CachedProfiles
 
-        return CachedProfiles(MongoProfiles(self._mongo, source), self._redis, source)
+        return CachedProfiles(MongoProfiles(self._mongo, source), self._redis, self._space(source))
 
     def items(self, source: str) -> Items:
         """Return the items of ``source``."""
@@ -99,7 +106,7 @@ class Backing:
         from sluice.mongo.sources import MongoItems
         from sluice.redis.caches import CachedItems
 
-        return CachedItems(MongoItems(self._mongo, source), self._redis, source)
+        return CachedItems(MongoItems(self._mongo, source), self._redis, self._space(source))
 
     def popularity(self, source: str) -> Popularity:
         """Return the popularity of the items of ``source``."""
@@ -108,7 +115,7 @@ class Backing:
         from sluice.mongo.sources import MongoPopularity
         from sluice.redis.caches import CachedPopularity
 
-        return CachedPopularity(MongoPopularity(self._mongo, source), self._redis, source)
+        return CachedPopularity(MongoPopularity(self._mongo, source), self._redis, self._space(source))
 
     def together(self, source: str) -> Together:
         """Return what makes several writes to the stores of ``source`` one transaction, where there are any."""

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import msgspec
 
+from sluice.errors import Conflict, StaleEpoch
+
 
 class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One snapshot: where it lies, what it is, and the sha256 of its manifest (``digest``).
@@ -24,6 +26,21 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     metrics: dict[str, float]
     released: bool = False
+
+
+def is_new(entry: CatalogEntry, existing: CatalogEntry | None, newest_epoch: int) -> bool:
+    """Return whether a commit inserts ``entry``; raises what :meth:`Catalog.commit` does."""
+    if entry.epoch < newest_epoch:
+        raise StaleEpoch(f"trainer epoch {entry.epoch} was replaced by {newest_epoch}; stop this trainer")
+    if existing is not None and existing.digest != entry.digest:
+        raise Conflict(f"snapshot {entry.id} exists with another digest; cut it under a new id")
+    return existing is None
+
+
+def require_newest_release(epoch: int, newest: int) -> None:
+    """Raise :class:`StaleEpoch` if a release carries an epoch below the ``newest`` heard of."""
+    if epoch < newest:
+        raise StaleEpoch(f"release epoch {epoch} was replaced by {newest}; decide anew")
 
 
 class Catalog(Protocol):

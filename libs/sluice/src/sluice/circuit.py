@@ -20,7 +20,8 @@ def _nobody(_reason: str | None) -> None:
 class Circuit:
     """Closed while calls work. A failure opens it for ``rest_s``; then one caller tries, the others rest on.
 
-    ``told`` is called once when an outage begins, with the reason, and once when it ends, with None.
+    ``told`` is called once when an outage begins, with the reason, and once when it ends, with None: in that order
+    whoever calls, so it must be quick and must not call through this circuit.
     """
 
     def __init__(self, rest_s: float, clock: Callable[[], float], told: Told = _nobody) -> None:
@@ -64,11 +65,11 @@ class Circuit:
             begins = self._reason is None
             self._reason = reason
             self._until = self._clock() + self._rest_s
-        if begins:
-            self._told(reason)
+            if begins:
+                self._told(reason)
 
     def _worked(self) -> None:
         with self._lock:
             ends, self._reason = self._reason is not None, None
-        if ends:
-            self._told(None)
+            if ends:
+                self._told(None)

@@ -13,7 +13,7 @@ def credential(given: str, file: str, name: str) -> Credential | None:
     """Return where to look a connection string up; None if neither it nor a file is given.
 
     ``name`` is the setting's. Raises :class:`InvalidSetting` if both are given; the lookup does if the file cannot be
-    read.
+    read or is no text.
     """
     if given and file:
         raise InvalidSetting(f"{name} and {name}_FILE are both set; set one of them")
@@ -42,8 +42,10 @@ def properties(file: str) -> dict[str, str]:
 
 def _content(path: Path, name: str) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InvalidSetting(
             f"{name}_FILE cannot be read: {(error.strerror or str(error)).lower()}; check its mount"
         ) from error
+    except UnicodeDecodeError:  # it holds what was read
+        raise InvalidSetting(f"{name}_FILE is not UTF-8 text; write it anew") from None

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sluice.events import EventLog, NewRecord, Partition, StoredRecord
-from sluice.positions import read_to
+from sluice.positions import at, read_to
 
 LARGEST: Final = 512 * 1024
 LARGEST_KEY: Final = 4 * 1024
 _READ: Final = 1_000
+_PARTITION_DIGITS: Final = 9
+_OFFSET_DIGITS: Final = 19
+"""More than that is no number of a log's; int() raises for thousands of them."""
 
 
 class Origin(NamedTuple):
@@ -52,9 +55,13 @@ def named_by(found: StoredRecord) -> Origin | None:
     """Return the origin that a letter names; None for one that somebody else wrote in another form."""
     headers = dict(found.headers)
     topic, part, offset = (headers.get(name, b"") for name in ("topic", "partition", "offset"))
-    if not (part.isdigit() and offset.isdigit()):
+    if not (_is_number(part, _PARTITION_DIGITS) and _is_number(offset, _OFFSET_DIGITS)):
         return None
     return Origin(Partition(topic.decode(errors="replace"), int(part)), int(offset))
+
+
+def _is_number(header: bytes, digits: int) -> bool:
+    return len(header) <= digits and header.isdigit()
 
 
 def letters(log: EventLog, positions: Mapping[Partition, int]) -> Iterator[StoredRecord]:
@@ -66,8 +73,8 @@ def letters(log: EventLog, positions: Mapping[Partition, int]) -> Iterator[Store
     for topic in {partition.topic for partition in positions}:
         begins, ends = log.begin_offsets(topic), log.end_offsets(topic)
         held = {
-            each: at if begins[each] <= at <= ends[each] else begins[each]
-            for each, at in positions.items()
+            each: position if at(begins, each) <= position <= at(ends, each) else begins[each]
+            for each, position in positions.items()
             if each.topic == topic
         }
         for found in read_to(log, held, ends, _READ):

@@ -6,17 +6,11 @@ the window before its position to know what any other reader knows, and a record
 a batch was given up, is answered as it was the first time.
 """
 
-from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 WINDOW: Final = 100_000
 """How many offsets of a partition a repeat may lie behind the original (or behind the repeat before it)."""
-
-State = dict[str, NDArray[Any]]
 
 
 class Duplicates:
@@ -61,28 +55,3 @@ class Duplicates:
         """Return what a later offset may still repeat."""
         least = self._newest[partition] - self.window
         return {hashed: offset for hashed, offset in self._seen[partition].items() if offset > least}
-
-    def state(self) -> State:
-        """Return ``hashes (n,) uint64``, ``offsets (n,) int64``, ``partitions (n,) int32``, in log order.
-
-        They depend on what was asked alone, not on when memory was given back.
-        """
-        rows = [
-            (partition, offset, hashed)
-            for partition in self._seen
-            for hashed, offset in self._within(partition).items()
-        ]
-        partitions, offsets, hashes = zip(*sorted(rows), strict=True) if rows else ((), (), ())
-        return {
-            "hashes": np.array(hashes, dtype=np.uint64),
-            "offsets": np.array(offsets, dtype=np.int64),
-            "partitions": np.array(partitions, dtype=np.int32),
-        }
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`state` gave."""
-        self._seen, self._newest, self._repeats = {}, {}, {}
-        columns = (state["partitions"].tolist(), state["offsets"].tolist(), state["hashes"].tolist())
-        for partition, offset, hashed in zip(*columns, strict=True):
-            self._seen.setdefault(partition, {})[hashed] = offset
-            self._newest[partition] = offset

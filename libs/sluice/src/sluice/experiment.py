@@ -109,9 +109,14 @@ def _time(text: str) -> float:
     return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()
 
 
+def _is_whole(percent: str) -> bool:
+    """Return whether :func:`int` takes it; a superscript is a digit too, but none of a number."""
+    return percent.isascii() and percent.isdecimal() and len(percent) <= 3
+
+
 def _arm(text: str, models: Sequence[str]) -> Arm:
     named, equals, percent = (word.strip() for word in text.partition("="))
-    if not equals or not percent.isdigit() or not 1 <= int(percent) <= 99:
+    if not equals or not _is_whole(percent) or not 1 <= int(percent) <= 99:
         raise InvalidSetting(f"{SETTING} says {text.strip()!r}; {_FORM}, with whole percents from 1 to 99")
     found = [model for model in models if named in (model, model.partition(".")[2])]
     if len(found) != 1:

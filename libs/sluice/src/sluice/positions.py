@@ -3,7 +3,11 @@
 Records before the first one kept are deleted, and no waiting brings them back: reading goes on at the first one
 kept, and what was lost is counted and told. A position beyond the end is another matter: the topic was cut off
 or created anew, and nobody knows what its offsets mean now. Going on anywhere would apply records twice or skip
-some, so nothing is read until somebody has looked.
+some, so nothing is read until somebody has looked. The log remembers that for the life of the process, however
+far the topic grows meanwhile.
+
+Its limit: a topic that had grown past the position before anybody read it looks whole. A process that read it
+before knows it by its id; one that was started since cannot tell, and goes on in the middle.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +21,18 @@ from sluice.events import EventLog, Partition, StoredRecord
 _log = structlog.get_logger()
 
 
+def at(offsets: Mapping[Partition, int], partition: Partition) -> int:
+    """Return the offset of ``partition``; raises :class:`StorageUnavailable` where the log told none.
+
+    A group may assign a partition that was added a moment ago, of which another connection does not know yet.
+    """
+    if partition not in offsets:
+        raise StorageUnavailable(
+            f"the log does not tell offsets of {partition.topic}[{partition.number}]: it was added or removed just now"
+        )
+    return offsets[partition]
+
+
 def resumed(positions: Mapping[Partition, int], error: OffsetOutOfRange) -> dict[Partition, int]:
     """Return ``positions`` with the refused one at the first record kept; counts and tells what was lost.
 
@@ -26,7 +42,8 @@ def resumed(positions: Mapping[Partition, int], error: OffsetOutOfRange) -> dict
     if error.position > error.end:
         raise StorageUnavailable(
             f"{error.topic}[{error.partition}] ends at {error.end}, before position {error.position}: it was cut"
-            " off or created anew; nothing is read from it until it is restored or the position is reset"
+            " off or created anew; nothing is read from it until it is restored or the position is reset, and this"
+            " process is started again"
         ) from error
     lost = max(0, error.begin - error.position)
     instruments.counter(metrics.LOST).labels(error.topic, error.partition).inc(lost)
@@ -49,12 +66,12 @@ def read_to(
     The same partitions are read until all are at their ends, for a log fetches them ahead. Offsets need not be
     gapless: a log that gives nothing has nothing there.
     """
-    at = dict(positions)
-    while wanted := {each: position for each, position in at.items() if position < ends[each]}:
-        found = log.read(at, limit, 0.0)
+    reading = dict(positions)
+    while wanted := {each: position for each, position in reading.items() if position < at(ends, each)}:
+        found = log.read(reading, limit, 0.0)
         if not any(record.partition in wanted for record in found):
             found = log.read(wanted, limit, 0.0)
         if not found:
             return
-        at.update({record.partition: record.offset + 1 for record in found})
+        reading.update({record.partition: record.offset + 1 for record in found})
         yield [record for record in found if record.offset < ends[record.partition]]

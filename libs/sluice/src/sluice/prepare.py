@@ -1,6 +1,6 @@
 """Makes topics and indexes for models of one source; what exists is left as it is. Doing it again changes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -35,7 +35,7 @@ def prepare(
             log = backing.log(source)
             told += topics(log, source, partitions)
             log.close()
-            told += _compaction(settings, topics_of(source))
+            told += _policies(settings, topics_of(source))
     if backing.shared:
         told += _indexes(settings, models)
     return told
@@ -64,23 +64,39 @@ def topics(log: EventLog, source: str, partitions: int) -> Iterator[Told]:
         )
 
 
-def _compaction(settings: Settings, names: Topics) -> Iterator[Told]:
-    """Warn of topics of items and users that forget: who starts later would not know what was told earlier."""
+def _policies(settings: Settings, names: Topics) -> Iterator[Told]:
+    """Warn of existing topics that are not configured as their readers need."""
     from sluice.kafka.connection import Connection
-    from sluice.kafka.policies import cleanup_policies
+    from sluice.kafka.policies import policies
 
     connection = Connection(settings.kafka, partial(credentials.properties, settings.kafka_properties_file))
-    topics = [names.items, names.users]
+    topics = [names.items, names.users, names.interactions, names.answers]
     try:
-        policies = cleanup_policies(connection, topics)
+        found = policies(connection, topics)
     except StorageUnavailable as error:  # a user may lack the right, and need not have it
-        yield Told(f"make sure that {' and '.join(topics)} are compacted, for {error}", warning=True)
+        yield Told(
+            f"make sure that {names.items} and {names.users} are compacted and that {names.interactions} and"
+            f" {names.answers} have message.timestamp.type=LogAppendTime, for {error}",
+            warning=True,
+        )
         return
-    for topic, policy in policies.items():
-        if "compact" not in policy:
+    yield from _judge(names, found)
+
+
+def _judge(names: Topics, found: Mapping[str, Mapping[str, str]]) -> Iterator[Told]:
+    """Warn of topics that forget what late readers must know, or whose times are not the log's."""
+    for topic in (names.items, names.users):
+        if "compact" not in (policy := found[topic]["cleanup.policy"]):
             yield Told(
                 f"topic {topic} has cleanup.policy={policy}, so that its oldest records are forgotten; set"
                 " cleanup.policy=compact",
+                warning=True,
+            )
+    for topic in (names.interactions, names.answers):
+        if (kind := found[topic]["message.timestamp.type"]) != "LogAppendTime":
+            yield Told(
+                f"topic {topic} has message.timestamp.type={kind}, so that producers' clocks decide which answer"
+                " an interaction is credited to; set message.timestamp.type=LogAppendTime",
                 warning=True,
             )
 

@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from sluice.errors import StorageUnavailable
+
 BUCKETS: Final = 10_000
 CANDIDATE_TTL_S: Final = 120.0
 """A candidate's weight ends so long after the last renewal: a dead operator ends in 100 % stable."""
@@ -50,3 +52,27 @@ class RoutingStore(Protocol):
 
     def read(self) -> Routing | None:
         """Return what was published last."""
+
+
+class Remembered:
+    """:class:`RoutingStore` that says what was published last also while its store cannot answer.
+
+    For who goes on with it all the same, as a trainer does: learning does not wait for a cache.
+    """
+
+    def __init__(self, store: RoutingStore) -> None:
+        self._store, self._known = store, False
+        self._last: Routing | None = None
+
+    def publish(self, routing: Routing) -> None:
+        """See :class:`RoutingStore`."""
+        self._store.publish(routing)
+
+    def read(self) -> Routing | None:
+        """See :class:`RoutingStore`; raises :class:`~sluice.errors.StorageUnavailable` until it answered once."""
+        try:
+            self._last, self._known = self._store.read(), True
+        except StorageUnavailable:
+            if not self._known:
+                raise
+        return self._last

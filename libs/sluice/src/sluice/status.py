@@ -1,5 +1,6 @@
 """``/healthz``, ``/readyz``, ``/metrics`` and ``/status`` of a process that serves nothing else."""
 
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,10 +9,12 @@ from typing import Any, Final
 
 import orjson
 import prometheus_client
+import structlog
 from prometheus_client.registry import Collector
 
-from sluice.errors import InvalidSetting
+from sluice.errors import InvalidSetting, StorageUnavailable
 
+_LOG = structlog.get_logger()
 IDLE_S: Final = 10.0
 _TEXT: Final = "text/plain; charset=utf-8"
 Status = Callable[[], dict[str, Any]]
@@ -32,6 +35,12 @@ class StatusServer(ThreadingHTTPServer):
         """Answer no more and give the port back."""
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that is gone, and one line of anything else."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            _LOG.error("request raised an unexpected error", exc_info=error)
 
 
 def serve(
@@ -63,6 +72,17 @@ def serve(
     return server
 
 
+def _answered(path: str, route: Callable[[], Answer]) -> Answer:
+    """Return a route's answer; whatever it raises, the client gets one."""
+    try:
+        return route()
+    except StorageUnavailable as error:
+        return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, str(error).encode()
+    except Exception as error:
+        _LOG.error("request raised an unexpected error", path=path, exc_info=error)
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"unexpected error, see the log"
+
+
 def _readiness(reason: str | None) -> Answer:
     if reason is None:
         return HTTPStatus.OK, _TEXT, b"ok"
@@ -82,7 +102,7 @@ def _handler(routes: dict[str, Callable[[], Answer]]) -> type[BaseHTTPRequestHan
             if self.path not in routes:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            code, content_type, body = routes[self.path]()
+            code, content_type, body = _answered(self.path, routes[self.path])
             self.send_response(code)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))

@@ -22,7 +22,7 @@ Urls = Annotated[
 ]
 
 
-Deal = Annotated[
+ExperimentSetting = Annotated[
     str,
     Meta(
         description="Experiment between models, NAME@DATE: MODEL=PERCENT, MODEL=PERCENT, the same for API and"
@@ -39,7 +39,7 @@ class ApiSettings(ServerSettings, frozen=True, kw_only=True):
     overlay_items: Annotated[int, Meta(ge=1, description="So many items the overlay of a worker knows.")] = (
         CAPACITY
     )
-    experiment: Deal = ""
+    experiment: ExperimentSetting = ""
     keys_file: Annotated[str, Meta(description="File of API keys, made by sluice keys; empty = none.")] = ""
     require_keys: Annotated[
         str, Meta(description="Scopes that need a key beside admin: read, write, or both, comma separated.")
@@ -57,7 +57,7 @@ class ApiSettings(ServerSettings, frozen=True, kw_only=True):
 class ProfilesSettings(Settings, frozen=True, kw_only=True):
     """Settings of ``sluice-recommender profiles``."""
 
-    experiment: Deal = ""
+    experiment: ExperimentSetting = ""
     ledger_folder: Annotated[
         str, Meta(description="Folder of this process's ledger of attribution, never shared; empty = home.")
     ] = ""

@@ -5,16 +5,19 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Final
+from pathlib import Path
+from typing import IO, Any, Final
 
 import structlog
 
 from sluice import logs, models, settings, statsd
 from sluice.backing import Backing
 from sluice.embedded.home import lock
-from sluice.errors import SluiceError, StaleEpoch
+from sluice.errors import InvalidSetting, SluiceError, StaleEpoch
 from sluice.metrics import Process
+from sluice.routing import Remembered
 from sluice.topics import topics_of
+from sluice_trainer.outage import Outage, Stopped
 from sluice_trainer.settings import TrainerSettings
 
 REPLACED: Final = 3
@@ -22,11 +25,16 @@ REPLACED: Final = 3
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT; exit 2 with one sentence if a setting or the model file is wrong."""
+    """Run until SIGTERM or SIGINT; exit 2 with one sentence if a setting or the model file is wrong.
+
+    A storage that is away is waited for, from the start on.
+    """
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     try:
         run(settings.read(TrainerSettings, os.environ))
+    except Stopped:
+        return
     except StaleEpoch:  # said already, in the log
         sys.exit(REPLACED)
     except (SluiceError, OSError) as error:
@@ -51,13 +59,14 @@ def run(configured: TrainerSettings) -> None:
     model = models.load(configured.model_path)
     trainer = Trainer(model, configured.seed)
     backing, source = Backing(configured), model.spec.source.name
-    log = backing.log(source)
+    log = Outage().bridged(lambda: backing.log(source), stopping)
+    ends = status.Ends(lambda: log.end_offsets(topics_of(source).interactions))
 
     def describe() -> dict[str, Any]:
-        return status.describe(trainer, log.end_offsets(topics_of(source).interactions))
+        return status.describe(trainer, ends.now())
 
     folder = backing.home.trainer(model.key) / trainer.position.spec_hash
-    held = lock(folder)
+    held = locked(folder, model.key)
     os.register_at_fork(after_in_child=held.close)  # or a child that outlives us would keep the folder
     registry = status.registry_of(describe)
     status.serve(configured.status_port, describe, configured.status_host, registry=registry)
@@ -68,16 +77,31 @@ def run(configured: TrainerSettings) -> None:
         log=log,
         catalog=backing.catalog(model.key),
         evidence=backing.evidence(model.key),
-        routing=backing.routing(model.key),
+        routing=Remembered(backing.routing(model.key)),
         warmup_events=configured.warmup_events,
         checkpoint_s=configured.checkpoint_seconds,
         fork=forked.AVAILABLE,
+        stopping=stopping,
     )
     gc.freeze()  # what is here stays: a collection would walk through it, and copy it while a child shares it
     structlog.get_logger().info("trainer started", model=model.key, algorithm=model.spec.algorithm.type)
     with statsd.Pusher(configured.statsd, Process.TRAINER, registry):
         loop.run(stopping)
     held.close()
+
+
+def locked(folder: Path, model: str) -> IO[str]:
+    """Return the lock of a trainer's folder; raises :class:`InvalidSetting` if a trainer on this machine has it.
+
+    Between machines, or on a volume where locks do not hold, the newer trainer replaces the older one instead.
+    """
+    try:
+        return lock(folder)
+    except InvalidSetting as error:
+        raise InvalidSetting(
+            f"another trainer of {model} runs on this machine, in {folder}; stop it first, or give this one"
+            " another SLUICE_HOME"
+        ) from error
 
 
 if __name__ == "__main__":

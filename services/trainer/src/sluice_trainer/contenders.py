@@ -1,14 +1,13 @@
 """The snapshots that a trainer evaluates: opened from the store, with their rows by trainer row."""
 
-from pathlib import Path
-
 import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from sluice.catalog import Catalog
 from sluice.encoder import Rows
-from sluice.errors import SnapshotRefused, StorageUnavailable
+from sluice.errors import SnapshotRefused
 from sluice.routing import Routing
 from sluice.snapshot.store import SnapshotStore
 from sluice.snapshot.unit import Unit
@@ -54,10 +53,13 @@ def names_of(routing: Routing | None) -> tuple[str | None, str | None]:
 
 
 class Contenders:
-    """Opens stable and candidate as routing names them, and forgets the others."""
+    """Opens stable and candidate as routing names them, and forgets the others.
 
-    def __init__(self, store: SnapshotStore) -> None:
-        self._store = store
+    With a ``catalog`` they must be the ones entered there.
+    """
+
+    def __init__(self, store: SnapshotStore, catalog: Catalog | None = None) -> None:
+        self._store, self._catalog = store, catalog
         self._open: dict[str, Contender] = {}
         self._refused: set[str] = set()
 
@@ -98,17 +100,8 @@ class Contenders:
         return self._open[snapshot]
 
     def _opened(self, snapshot: str) -> Contender:
-        unit = Unit.open(self._folder(snapshot), with_index=False)
+        entry = self._catalog.get(snapshot) if self._catalog else None
+        unit = Unit.open(self._store.open(snapshot, entry.digest if entry else None), with_index=False)
         nobody = np.full((1, 1), -1, dtype=np.int32)  # an encoder that does not fit its part shows here
         unit.items.scores(unit.encode_rows(nobody, np.zeros((1, 1), dtype=np.float32)))
         return Contender(unit)
-
-    def _folder(self, snapshot: str) -> Path:
-        try:
-            return self._store.open(snapshot)
-        except SnapshotRefused as error:
-            if self._store.ids():
-                raise
-            raise StorageUnavailable(
-                f"the store is empty although {snapshot} is named; mount its volume or correct SLUICE_STORE"
-            ) from error

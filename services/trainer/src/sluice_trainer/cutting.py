@@ -14,7 +14,7 @@ import structlog
 import sluice
 from sluice import instruments, metrics
 from sluice.catalog import Catalog, CatalogEntry
-from sluice.errors import StorageUnavailable
+from sluice.errors import StaleEpoch, StorageUnavailable
 from sluice.snapshot import writer
 from sluice.snapshot.content import Histories
 from sluice.snapshot.entry import entry_of
@@ -45,53 +45,34 @@ class Cutter:
         self._pending: tuple[str, Task] | None = None
         self._began, self._stuck = 0.0, False
         self._garbage, self._store_back_at = True, 0.0
-        self._tidy(self._clear_garbage)
-
-    def _clear_garbage(self) -> None:
-        """Delete what never got an entry: an earlier trainer died between the two.
-
-        An empty catalog beside a filled store is a lost catalog, not garbage: nothing is deleted then.
-        """
-        entered = {entry.id for entry in self._catalog.entries()}
-        for name in self._store.ids() - entered if entered else ():
-            self._store.delete(name)
-        self._garbage = False
-
-    def _tidy(self, work: Callable[[], None]) -> None:
-        """Delete what nobody needs, if the store can do that now: learning does not wait for it."""
-        if time.monotonic() < self._store_back_at:
-            return
-        try:
-            work()
-        except StorageUnavailable as error:
-            self._store_back_at = time.monotonic() + PATIENCE_S
-            _LOG.warning("snapshots cannot be deleted now, it will be tried again", reason=str(error))
 
     def cut(self, trainer: Trainer, now: float) -> str:
-        """Cut what ``trainer`` knows now and return the snapshot's id; a replay finds it cut already.
+        """Cut what ``trainer`` knows here and now, without a child, and return the snapshot's id.
 
-        Raises :class:`StorageUnavailable` when the store is full or away and :class:`~sluice.errors.StaleEpoch`
-        when a newer trainer has taken over.
+        Raises :class:`StorageUnavailable` when the store is full or away and :class:`StaleEpoch` when a newer
+        trainer has taken over.
         """
-        name = self.begin(trainer, now, patient=False)
-        while not self.settled(1.0):
-            pass
+        name = self._begin(trainer, now, fork=False)
+        self.settled()
         return name
 
-    def begin(self, trainer: Trainer, now: float, *, patient: bool = True) -> str:
+    def begin(self, trainer: Trainer, now: float) -> str:
         """Begin to cut what ``trainer`` knows now and return the snapshot's id; none may be pending.
 
-        A ``patient`` child waits for a store that is full or away.
+        A child waits for a store that is full or away. A replay finds the snapshot cut already.
         """
+        return self._begin(trainer, now, fork=self._fork)
+
+    def _begin(self, trainer: Trainer, now: float, *, fork: bool) -> str:
         name = snapshot_name(trainer)
         if self._catalog.get(name) is None:
             provenance = _provenance(trainer, name, now)
 
             def work(tell: Tell) -> bytes:
-                return self._write(trainer, provenance, tell if patient and self._fork else None)
+                return self._write(trainer, provenance, tell if fork else None)
 
             self._began, self._stuck = time.monotonic(), False
-            self._pending = name, start(work, fork=self._fork)
+            self._pending = name, start(work, fork=fork)
         trainer.was_cut(name)
         return name
 
@@ -155,22 +136,52 @@ class Cutter:
             self._pending[1].kill()
             self._pending = None
 
-    def sweep(self, oldest: Position, named: set[str]) -> None:
-        """Delete what the rollout has released, files first, unless a replay may ask for it.
+    def sweep(self, oldest: Position | None, named: set[str]) -> None:
+        """Delete what never got an entry, and what the rollout has released unless a replay may ask for it.
 
-        ``oldest`` is the oldest checkpoint kept: a replay from it cuts again what was cut later. ``named``
-        are the snapshots that plans since then evaluate.
+        ``oldest`` is the oldest checkpoint kept: a replay from it cuts again what was cut later. Without one
+        nothing released is deleted. ``named`` are the snapshots that plans since then evaluate. Raises
+        :class:`StaleEpoch` when a newer trainer has taken over, and then nothing more is deleted.
         """
         if self._garbage and not self.busy:
             self._tidy(self._clear_garbage)
-        self._tidy(lambda: self._sweep(oldest, named))
+        if oldest is not None:
+            self._tidy(partial(self._sweep, oldest, named))
+
+    def _clear_garbage(self) -> None:
+        """Delete what never got an entry: an earlier trainer died, or was replaced, between the two.
+
+        The store is listed before the catalog is read, so that what is entered meanwhile is not taken for
+        garbage. An empty catalog beside a filled store is a lost catalog: nothing is deleted then.
+        """
+        there = self._store.ids()
+        entered = {entry.id for entry in self._catalog.entries()}
+        for name in sorted(there - entered) if entered else ():
+            self._delete(name)
+        self._garbage = False
 
     def _sweep(self, oldest: Position, named: set[str]) -> None:
         for entry in self._catalog.entries():
             cut_again = entry.spec_hash == oldest.spec_hash and entry.interactions > oldest.interactions
             if entry.released and entry.id not in named and not cut_again:
-                self._store.delete(entry.id)
+                self._delete(entry.id)  # the files first
                 self._catalog.remove(entry.id)
+
+    def _delete(self, name: str) -> None:
+        """Delete a snapshot's files unless a newer trainer is there: it may be writing one of that name."""
+        if (newest := self._catalog.epoch()) > self._epoch:
+            raise StaleEpoch(f"trainer epoch {self._epoch} was replaced by {newest}; stop this trainer")
+        self._store.delete(name)
+
+    def _tidy(self, work: Callable[[], None]) -> None:
+        """Delete what nobody needs, if the store can do that now: learning does not wait for it."""
+        if time.monotonic() < self._store_back_at:
+            return
+        try:
+            work()
+        except StorageUnavailable as error:
+            self._store_back_at = time.monotonic() + PATIENCE_S
+            _LOG.warning("snapshots cannot be deleted now, it will be tried again", reason=str(error))
 
 
 def snapshot_name(trainer: Trainer) -> str:

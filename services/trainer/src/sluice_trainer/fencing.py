@@ -6,8 +6,11 @@ then on the older one's paths lead nowhere, so it can write no checkpoint, begin
 whatever point it was paused. What it still appends to the journal that it holds open lies behind the start of
 the newer one's first journal, where nobody reads (:mod:`sluice_trainer.journal`).
 
-What lies elsewhere is guarded by looking at the catalog first: evidence, dead letters, the group's offsets. A
-snapshot is refused by the catalog itself.
+What lies elsewhere is guarded by looking at the catalog first: evidence, dead letters, the group's offsets, each
+deletion of a snapshot's files. Who is paused between a look and what it allowed still does that one thing, at most:
+evidence that says again what is counted changes nothing, a letter may be there twice, the offsets for lag move back
+until the next checkpoint, and files go that had no entry, or a released one, when it looked. A snapshot's entry is
+refused by the catalog itself.
 """
 
 import contextlib

@@ -1,12 +1,22 @@
 """Tells of a storage that is away: when that begins, every half minute while it lasts, and when it ends."""
 
+import threading
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import structlog
 
+from sluice.errors import SluiceError, StorageUnavailable
+
 _LOG = structlog.get_logger()
 AGAIN_S: Final = 30.0
+RETRY_S: Final = 1.0
+T = TypeVar("T")
+
+
+class Stopped(SluiceError):
+    """The trainer was asked to stop before it had begun to learn; there is nothing to save."""
 
 
 class Outage:
@@ -31,3 +41,19 @@ class Outage:
         if self._lasts:
             self._lasts = False
             _LOG.info("storage available again", after_s=round(time.monotonic() - self._began, 1))
+
+    def bridged(self, work: Callable[[], T], stopping: threading.Event) -> T:
+        """Return what ``work`` returns, calling it again as long as the storage is away.
+
+        Raises :class:`Stopped` once ``stopping`` is set, without calling it.
+        """
+        while not stopping.is_set():
+            try:
+                done = work()
+            except StorageUnavailable as error:
+                self.met(str(error))
+                stopping.wait(RETRY_S)
+            else:
+                self.over()
+                return done
+        raise Stopped("asked to stop before it had begun")

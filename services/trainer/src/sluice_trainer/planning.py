@@ -144,7 +144,7 @@ class Planner:
         position, silent = start, 0
         while position < end and silent < (LAST_READS if fit else PATIENCE):
             try:
-                found = self._log.read({partition: position}, READ, POLL_S)
+                found = self._log.read({partition: position}, min(READ, end - position), POLL_S)
             except OffsetOutOfRange as error:
                 position = _behind_gap(error, end)
                 continue

@@ -1,7 +1,9 @@
 """What a trainer tells over HTTP: ``/healthz``, ``/readyz``, ``/status`` (JSON), ``/metrics``."""
 
+import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -9,20 +11,53 @@ from prometheus_client.registry import Collector
 
 from sluice import instruments, metrics
 from sluice import status as server
+from sluice.errors import SluiceError
 from sluice.events import Partition
 from sluice.instruments import family
 from sluice.topics import topics_of
 from sluice_trainer.trainer import Trainer
 
+WAIT_S: Final = 1.0
+"""How long a scrape waits for the log at the most."""
 
-def describe(trainer: Trainer, ends: Mapping[Partition, int]) -> dict[str, Any]:
-    """Return the position and quality of a trainer as JSON values; ``ends`` are the log's end offsets.
 
-    ``rejected`` could not be read, ``refused`` could not be learned; ``lag`` = events not yet learned,
-    ``lags`` the same by partition number.
+class Ends:
+    """The log's end offsets for who must not wait for the log: as they are, or as they last were known.
+
+    ``ask`` is called in a thread of its own, by one at a time, however many want to know and however long the log
+    takes to say that it is away.
     """
-    position = trainer.position
-    lags = {str(part.number): end - position.offsets.get(part.number, 0) for part, end in ends.items()}
+
+    def __init__(self, ask: Callable[[], Mapping[Partition, int]]) -> None:
+        self._ask, self._free = ask, threading.Semaphore()
+        self._known: Mapping[Partition, int] | None = None
+
+    def now(self) -> Mapping[Partition, int] | None:
+        """Return the newest that is known after ``WAIT_S`` at the most; None if the log never answered yet."""
+        ends_at = time.monotonic() + WAIT_S
+        if self._free.acquire(timeout=WAIT_S):
+            asking = threading.Thread(target=self._refresh, daemon=True, name="ends")
+            asking.start()
+            asking.join(max(0.0, ends_at - time.monotonic()))
+        return self._known
+
+    def _refresh(self) -> None:
+        try:
+            self._known = self._ask()
+        except SluiceError:  # the loop meets it too, and tells of it
+            return
+        finally:
+            self._free.release()
+
+
+def describe(trainer: Trainer, ends: Mapping[Partition, int] | None) -> dict[str, Any]:
+    """Return the position and quality of a trainer as JSON values; ``ends`` are the log's end offsets, if known.
+
+    ``rejected`` could not be read, ``refused`` could not be learned; ``lag`` = events not yet learned, None if
+    nobody knows, ``lags`` the same by partition number.
+    """
+    position, known = trainer.position, ends or {}
+    lags = {str(part.number): end - position.offsets.get(part.number, 0) for part, end in known.items()}
     return {
         "model": trainer.model.key,
         "algorithm": trainer.model.spec.algorithm.type.value,
@@ -38,7 +73,7 @@ def describe(trainer: Trainer, ends: Mapping[Partition, int]) -> dict[str, Any]:
         "snapshots": position.snapshots,
         "newest": position.cut_snapshot,
         "offsets": {str(part): offset for part, offset in position.offsets.items()},
-        "lag": sum(lags.values()),
+        "lag": None if ends is None else sum(lags.values()),
         "lags": lags,
         "quality": trainer.window.summary(),
     }

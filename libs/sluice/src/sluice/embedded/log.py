@@ -10,7 +10,7 @@ from zlib import crc32
 import msgspec
 
 from sluice.embedded.database import Database
-from sluice.errors import StorageUnavailable
+from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import Listener, NewRecord, Partition, StoredRecord
 
 POLL_S: Final = 0.004
@@ -96,14 +96,28 @@ class EmbeddedLog:
             order = order[first:] + order[:first]
         found: list[StoredRecord] = []
         more = []
+        nothing = {}
         for partition, position in order:
             records = self._read_part(partition, position, min(share, limit - len(found)))
             if len(records) == share:
                 more.append((partition, records[-1].offset + 1))
+            if not records:
+                nothing[partition] = position
             found.extend(records)
+        self._check(nothing)
         for partition, position in more:
             found.extend(self._read_part(partition, position, limit - len(found)))
         return found
+
+    def _check(self, positions: Mapping[Partition, int]) -> None:
+        """Raise for a position that is beyond the end; those of an unknown topic are at one."""
+        ends: dict[Partition, int] = {}
+        for topic in {each.topic for each in positions}:
+            ends.update(self.end_offsets(topic))
+        for partition, position in positions.items():
+            end = ends.get(partition, position)
+            if position > end:
+                raise OffsetOutOfRange(*partition, position, 0, end)
 
     def _read_part(self, partition: Partition, position: int, limit: int) -> list[StoredRecord]:
         if limit <= 0:

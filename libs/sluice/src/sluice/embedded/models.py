@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sluice.catalog import CatalogEntry
+from sluice.catalog import CatalogEntry, is_new, require_newest_release
 from sluice.embedded.database import Database
-from sluice.errors import Conflict, StaleEpoch
+from sluice.errors import StaleEpoch
 from sluice.evidence import EvidenceRow, EvidenceTotals, RunningTotals
 from sluice.routing import Routing
 
@@ -53,17 +53,11 @@ class EmbeddedCatalog:
     def commit(self, entry: CatalogEntry) -> None:
         """See :class:`~sluice.catalog.Catalog`."""
         with self._database.writing() as connection:
-            newest = self.epoch()
-            if entry.epoch < newest:
-                raise StaleEpoch(f"trainer epoch {entry.epoch} was replaced by {newest}; stop this trainer")
-            existing = self.get(entry.id)
-            if existing is None:
+            if is_new(entry, self.get(entry.id), self.epoch()):
                 connection.execute(
                     "INSERT INTO catalog (snapshot, entry) VALUES (?, ?)",
                     (entry.id, msgspec.msgpack.encode(entry)),
                 )
-            elif existing.digest != entry.digest:
-                raise Conflict(f"snapshot {entry.id} exists with another digest; cut it under a new id")
 
     def entries(self) -> list[CatalogEntry]:
         """See :class:`~sluice.catalog.Catalog`."""
@@ -80,9 +74,7 @@ class EmbeddedCatalog:
         if not snapshots and self._released_by() == epoch:
             return
         with self._database.writing() as connection:
-            newest = self._released_by()
-            if epoch < newest:
-                raise StaleEpoch(f"release epoch {epoch} was replaced by {newest}; decide anew")
+            require_newest_release(epoch, self._released_by())
             connection.execute("INSERT OR REPLACE INTO released_by VALUES (1, ?)", (epoch,))
             connection.executemany(
                 "UPDATE catalog SET released = 1 WHERE snapshot = ?", [(each,) for each in snapshots]

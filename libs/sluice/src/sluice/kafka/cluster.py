@@ -66,6 +66,7 @@ class Cluster:
         """Wait: a broker learns of a topic a little after the controller has made it."""
         deadline = time.monotonic() + ANSWER_S
         for topic in topics:
+            self.forget(topic)  # it may have been there before
             while not self.partitions(topic):
                 if time.monotonic() > deadline:
                     raise StorageUnavailable(f"Kafka created topic {topic} but does not serve it yet")
@@ -89,13 +90,40 @@ class Cluster:
             raise failures.unavailable(f"describe topic {topic}", answer)
         return [Partition(topic, number) for number in sorted(each.id for each in answer.partitions)]
 
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the ids of topics, which one that is created anew does not keep; without those that do not exist."""
+        if not topics:
+            return {}
+        asked = TopicCollection(list(topics))
+        answers = self._ask(lambda client: client.describe_topics(asked, request_timeout=REQUEST_S))
+        for topic, answer in answers.items():
+            if isinstance(answer, KafkaException) and failures.code_of(answer) not in failures.UNKNOWN_TOPIC:
+                raise failures.unavailable(f"describe topic {topic}", answer)
+        there = {name: each for name, each in answers.items() if not isinstance(each, KafkaException)}
+        return {topic: str(answer.topic_id) for topic, answer in there.items()}
+
     def forget(self, topic: str) -> None:
         """Look a topic up anew next time."""
         self._known.pop(topic, None)
 
     def offsets(self, topic: str, wanted: Any) -> dict[Partition, int]:
-        """Return an offset of each partition, as an :class:`OffsetSpec` says; empty if the topic does not exist."""
-        return self._offsets(self.partitions(topic), wanted)
+        """Return an offset of each partition, as an :class:`OffsetSpec` says; empty if the topic does not exist.
+
+        A topic that was deleted, or created with fewer partitions, since it was looked up is asked for as it is now.
+        """
+        known = self.partitions(topic)
+        try:
+            return self._offsets(known, wanted)
+        except failures.UnknownTopic:
+            if (now := self.partitions(topic)) == known:
+                raise
+            return self._offsets(now, wanted)
+
+    def offsets_at(self, topic: str, timestamp: int) -> dict[Partition, int]:
+        """Return the first offset of each partition at or after a time (ms), its end if there is none."""
+        found = self.offsets(topic, OffsetSpec.for_timestamp(timestamp))
+        none = [partition for partition, offset in found.items() if offset < 0]
+        return found | self._offsets(none, LATEST)
 
     def ends_of(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return how far partitions can be read: to the first transaction that is still open."""

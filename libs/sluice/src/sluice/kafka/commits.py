@@ -14,7 +14,7 @@ from sluice.errors import StorageUnavailable
 from sluice.kafka.connection import ANSWER_S
 
 _FIRST_S: Final = 0.0005
-_LONGEST_S: Final = 0.05
+_LONGEST_S: Final = 0.005
 Asked = frozenset[tuple[str, int, int]]
 
 
@@ -25,24 +25,27 @@ class Commits:
         self._asked: Asked = frozenset()
         self._outcome: tuple[KafkaError | None, list[TopicPartition]] | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether the last commit was given up and nothing was heard of it since."""
+        return bool(self._asked) and self._outcome is None
+
     def heard(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        """Take note of an outcome; those of commits that were given up say nothing of the present one."""
+        """Take note of an outcome; those of other positions, given up earlier, say nothing of the present ones."""
         if _key(places) == self._asked:
-            self._asked, self._outcome = frozenset(), (error, places)
+            self._outcome = error, places
 
     def commit(
         self, consumer: Consumer, places: list[TopicPartition], listen: Callable[[], None]
     ) -> list[TopicPartition]:
         """Return the places with their errors; ``listen`` hears the client without waiting.
 
-        Raises :class:`KafkaException`, and :class:`StorageUnavailable` if no outcome is heard in time; asked the same
-        again, it goes on waiting.
+        Raises :class:`KafkaException`, and :class:`StorageUnavailable` if no outcome is heard in time; it may be
+        carried out all the same then.
         """
         ends_at, pause_s = time.monotonic() + ANSWER_S, _FIRST_S
-        if _key(places) != self._asked:
-            self._asked = _key(places)
-            consumer.commit(offsets=places, asynchronous=True)
-        self._outcome = None
+        self._asked, self._outcome = _key(places), None
+        consumer.commit(offsets=places, asynchronous=True)
         while self._outcome is None:
             if time.monotonic() > ends_at:
                 raise StorageUnavailable(f"the brokers did not answer a commit within {ANSWER_S:.0f} s")

@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from sluice.errors import InvalidSetting
+from sluice.errors import InvalidSetting, SluiceError, StorageUnavailable
 
 C = TypeVar("C", Consumer, Producer, AdminClient)
 Properties = Callable[[], Mapping[str, str]]
@@ -38,22 +39,42 @@ class Connection:
     """Opens clients of one cluster.
 
     A client whose login is refused looks ``properties`` up again and goes on with the user and password that
-    are there now, so that a rotated password needs no restart. It does so when it is polled.
+    are there now, so that a rotated password needs no restart. It does so when it is polled. Once a client was
+    opened, properties that are unusable are about to be mended or half written: that may pass.
     """
 
     def __init__(self, servers: str, properties: Properties) -> None:
         self._servers, self._properties = servers, properties
         self._refusal: tuple[float, KafkaError] | None = None
+        self._proven = False  # properties were usable once
 
     def open(self, kind: Callable[[dict[str, Any]], C], settings: Mapping[str, Any]) -> C:
-        """Return a client; raises :class:`InvalidSetting` for a property that it does not accept."""
-        login = _Login(self._properties)
+        """Return a client.
+
+        Raises :class:`InvalidSetting` for a property that it does not accept, :class:`StorageUnavailable` if one was
+        opened before.
+        """
+        try:
+            client = self._opened(kind, settings)
+        except InvalidSetting as error:
+            if self._proven:
+                raise StorageUnavailable(f"no connection to Kafka can be opened now: {error}") from error
+            raise
+        self._proven = True
+        return client
+
+    def _opened(self, kind: Callable[[dict[str, Any]], C], settings: Mapping[str, Any]) -> C:
+        try:
+            login = _Login(self._properties)
+        except ValueError:  # it may quote them
+            raise InvalidSetting("the properties of the brokers are no text; correct the file") from None
 
         def heard(error: KafkaError) -> None:
             if error.code() == KafkaError._AUTHENTICATION:
                 self._refusal = (time.monotonic(), error)
                 # In a thread of its own: a call into the client from its callback ends the process.
-                threading.Thread(target=login.renew, name="kafka-login", daemon=True).start()
+                with suppress(RuntimeError):  # no more threads now: it is refused again, and heard again
+                    threading.Thread(target=login.renew, name="kafka-login", daemon=True).start()
 
         own = {**settings, "bootstrap.servers": self._servers, "error_cb": heard, "logger": _Lines()}
         try:
@@ -81,7 +102,7 @@ class _Login:
     def renew(self) -> None:
         try:
             now = dict(self._look_up())
-        except InvalidSetting as error:
+        except (SluiceError, ValueError) as error:
             _log.error("properties of the brokers cannot be read", reason=str(error))
             return
         user, password = (now.get(name) for name in _LOGIN)
@@ -114,8 +135,11 @@ class _Lines:
         self._told: dict[str, float] = {}
 
     def log(self, level: int, form: str, *values: object) -> None:
-        """Tell one line."""
-        detail = form % values
+        """Tell one line; never raises, for it would be out of whatever the client is doing."""
+        with suppress(Exception):
+            self._tell(level, form % values)
+
+    def _tell(self, level: int, detail: str) -> None:
         what, now = detail.partition(" (after ")[0], time.monotonic()
         if now - self._told.get(what, -_REPEAT_S) < _REPEAT_S:
             return

@@ -45,9 +45,13 @@ def code_of(error: BaseException) -> int:
     return told.code() if isinstance(told, KafkaError) else KafkaError._FAIL
 
 
+class UnknownTopic(StorageUnavailable):
+    """A topic, or a partition of one, that nobody has created, or that was deleted."""
+
+
 def unknown_topic(topic: str) -> SluiceError:
     """Return the error for a topic that nobody has created."""
-    return StorageUnavailable(f"topic {topic} does not exist in Kafka; create it with sluice prepare")
+    return UnknownTopic(f"topic {topic} does not exist in Kafka; create it with sluice prepare")
 
 
 def too_large(topic: str, size: int, limit: int) -> SluiceError:

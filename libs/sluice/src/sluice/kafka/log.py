@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
-
 from sluice.errors import InvalidSetting, SluiceError
 from sluice.events import Listener, NewRecord, Partition, StoredRecord
 from sluice.kafka import failures
 from sluice.kafka.cluster import EARLIEST, LATEST, Cluster
 from sluice.kafka.connection import Connection, Properties
 from sluice.kafka.groups import Groups
+from sluice.kafka.latch import Latch
 from sluice.kafka.membership import PATIENCE, KafkaMembership, Patience
 from sluice.kafka.readers import Readers
 from sluice.kafka.writer import Writer
@@ -33,7 +32,8 @@ class KafkaLog:
         self._cluster = Cluster(self._connection)
         self._groups = Groups(self._connection)
         self._writer = Writer(self._connection, int(largest))
-        self._readers = Readers(self._connection, self._cluster.ends_of)
+        self._latch = Latch(self._cluster.ids)
+        self._readers = Readers(self._connection, self._cluster.ends_of, self._latch)
 
     def create_topics(self, topics: Mapping[str, int], compacted: Collection[str] = ()) -> None:
         """See :class:`~sluice.events.EventLog`."""
@@ -46,6 +46,7 @@ class KafkaLog:
     def append(self, topic: str, records: Sequence[NewRecord]) -> None:
         """See :class:`~sluice.events.EventLog`; after an error it may hold any of the records."""
         if not records:
+            self._writer.open()  # the first record does not have to wait for that
             return
         if not (partitions := self.partitions(topic)):
             raise failures.unknown_topic(topic)
@@ -70,11 +71,7 @@ class KafkaLog:
 
     def offsets_at(self, topic: str, timestamp: int) -> dict[Partition, int]:
         """See :class:`~sluice.events.EventLog`."""
-        found = self._cluster.offsets(topic, OffsetSpec.for_timestamp(timestamp))
-        if all(offset >= 0 for offset in found.values()):
-            return found
-        ends = self.end_offsets(topic)
-        return {partition: offset if offset >= 0 else ends[partition] for partition, offset in found.items()}
+        return self._cluster.offsets_at(topic, timestamp)
 
     def commit(self, group: str, positions: Mapping[Partition, int]) -> None:
         """See :class:`~sluice.events.EventLog`; refused while ``group`` has members."""
@@ -97,7 +94,7 @@ class KafkaLog:
                 f"topics of one source need equally many partitions, but {told}; create them anew"
             )
         return KafkaMembership(
-            self._connection, self._cluster.ends_of, group, topics, listener, self._patience
+            self._connection, self._cluster.ends_of, self._latch, group, topics, listener, self._patience
         )
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from sluice.events import Listener, Partition, StoredRecord
 from sluice.kafka import failures, reader
 from sluice.kafka.commits import Commits
 from sluice.kafka.connection import Connection
+from sluice.kafka.latch import Latch
 from sluice.kafka.reader import Ends, Reader
 
 _log = structlog.get_logger()
@@ -46,6 +47,7 @@ class KafkaMembership:
         self,
         connection: Connection,
         ends: Ends,
+        latch: Latch,
         group: str,
         topics: Sequence[str],
         listener: Listener,
@@ -57,7 +59,7 @@ class KafkaMembership:
         self._commits, self._rebalancing = Commits(), False
         settings = {**_settings(group, patience), "on_commit": self._commits.heard}
         self._consumer = connection.open(Consumer, settings)
-        self._reader = Reader(self._consumer, ends)
+        self._reader = Reader(self._consumer, ends, latch)
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -103,7 +105,8 @@ class KafkaMembership:
     def close(self) -> None:
         """See :class:`~sluice.events.Membership`."""
         self._give_up(self._listener.revoked)
-        self._consumer.close()
+        if not self._commits.pending:  # with one the client closes when a broker is back; the group finds out
+            self._consumer.close()
         self._tell()
 
     # Called by the client, within read, stay or close

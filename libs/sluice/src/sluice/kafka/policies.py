@@ -1,6 +1,6 @@
 """How topics that exist are configured."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -9,9 +9,16 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 from sluice.kafka import failures
 from sluice.kafka.connection import ANSWER_S, REQUEST_S, Connection
 
+CLEANUP = "cleanup.policy"
+"""What becomes of a topic's old records."""
+TIMESTAMPS = "message.timestamp.type"
+"""Whose clock a record's time is: the brokers' (``LogAppendTime``), or the producer's."""
 
-def cleanup_policies(connection: Connection, topics: Sequence[str]) -> dict[str, str]:
-    """Return ``cleanup.policy`` of each topic: what becomes of its old records.
+
+def policies(
+    connection: Connection, topics: Sequence[str], wanted: Collection[str] = (CLEANUP, TIMESTAMPS)
+) -> dict[str, Mapping[str, str]]:
+    """Return the ``wanted`` settings of each topic.
 
     Raises :class:`~sluice.errors.StorageUnavailable` if the brokers do not tell.
     """
@@ -21,7 +28,8 @@ def cleanup_policies(connection: Connection, topics: Sequence[str]) -> dict[str,
     found = {}
     for resource, answer in answers.items():
         try:
-            found[resource.name] = str(answer.result(ANSWER_S)["cleanup.policy"].value)
+            settings = answer.result(ANSWER_S)
         except KafkaException as error:
             raise failures.unavailable(f"describe topic {resource.name}", error) from error
+        found[resource.name] = {name: str(settings[name].value) for name in wanted}
     return {topic: found[topic] for topic in topics}

@@ -11,6 +11,7 @@ from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import Partition, StoredRecord
 from sluice.kafka import failures
 from sluice.kafka.connection import ANSWER_S, REQUEST_S
+from sluice.kafka.latch import Latch
 from sluice.kafka.records import Columns
 from sluice.kafka.shares import Shares
 
@@ -31,6 +32,7 @@ SETTLE_S: Final = 0.25
 """After a seek, records wait so long for those of other partitions."""
 _TURN_S: Final = 0.1
 _FRESH_S: Final = 0.1
+_TAIL_S: Final = 1.0
 _AGAIN_S: Final = 0.05
 
 Ends = Callable[[Collection[Partition]], Mapping[Partition, int]]
@@ -42,12 +44,12 @@ class Reader:
     """Reads with ``consumer`` wherever it is told to; what was fetched ahead stays while positions go on.
 
     An empty answer is the truth, of a tenth of a second ago at most: each partition was seen read to its end,
-    which ``ends`` tells sooner than fetching does, and whose error says that nobody answers. Used by one
-    thread at a time.
+    which ``ends`` tells sooner than fetching does, and whose error says that nobody answers. Who waits that
+    long is told by fetching: then it is asked once a second. Used by one thread at a time.
     """
 
-    def __init__(self, consumer: Consumer, ends: Ends) -> None:
-        self._consumer, self._ends = consumer, ends
+    def __init__(self, consumer: Consumer, ends: Ends, latch: Latch) -> None:
+        self._consumer, self._ends, self._latch = consumer, ends, latch
         self._shares, self._stopped = Shares(), False
         self._forget()
 
@@ -66,6 +68,7 @@ class Reader:
         self._at_end: set[Partition] = set()  # had nothing more when last looked at
         self._passed: dict[Partition, int] = {}  # up to where there is nothing more to give, gaps included
         self._astray: set[Partition] = set()  # positioned where the log has nothing
+        self._cut: set[Partition] = set()  # those of them whose log lost what was read of it
         self._columns = Columns(())
         self._shares.clear()
         self._paused, self._settled_at, self._looked_at = False, 0.0, 0.0
@@ -73,6 +76,7 @@ class Reader:
     def read(self, positions: Mapping[Partition, int], limit: int, timeout_s: float) -> list[StoredRecord]:
         """See :class:`~sluice.events.EventLog`; also returns nothing if :meth:`stop` was called meanwhile."""
         started = time.monotonic()
+        self._latch.check(positions)
         self._move(positions)
         self._stopped = False
         patience_s = timeout_s
@@ -82,6 +86,7 @@ class Reader:
                 return []
             self._judge(found)
             if found:
+                self._latch.look_again(positions, self._next)
                 return found
             waited = time.monotonic() - started
             if not self._shares.count and waited >= timeout_s:
@@ -121,6 +126,7 @@ class Reader:
 
     def _assign(self, positions: Mapping[Partition, int]) -> None:
         self._forget()
+        self._latch.look(positions)
         self._consumer.assign(_at(positions))
         self._columns = Columns(positions.keys())
         self._positioned(positions)
@@ -130,6 +136,7 @@ class Reader:
         self._silent.update(positions)
         self._at_end.difference_update(positions)
         self._astray.difference_update(positions)
+        self._cut.difference_update(positions)
         self._shares.drop(positions)
         for partition in positions:
             self._passed.pop(partition, None)
@@ -167,13 +174,23 @@ class Reader:
         return bool(self._silent) and time.monotonic() < self._settled_at
 
     def _fetch(self, limit: int, wait_s: float) -> tuple[list[StoredRecord], dict[Partition, int]]:
-        """Return what is there; if nothing is, wait for one message and what came with it."""
+        """Return what is there; if nothing is, wait for one message and what came with it.
+
+        After an error all is fetched anew: the consumer may have passed records that nobody was given.
+        """
         try:
-            messages = self._consumer.consume(limit, 0.0)
-            if not messages and wait_s > 0.0 and (first := self._consumer.poll(wait_s)) is not None:
-                messages = [first, *(self._consumer.consume(limit - 1, 0.0) if limit > 1 else ())]
+            return self._consume(limit, wait_s)
         except KafkaException as error:
+            self._forget()
             raise failures.unavailable("read", error) from error
+        except BaseException:
+            self._forget()
+            raise
+
+    def _consume(self, limit: int, wait_s: float) -> tuple[list[StoredRecord], dict[Partition, int]]:
+        messages = self._consumer.consume(limit, 0.0)
+        if not messages and wait_s > 0.0 and (first := self._consumer.poll(wait_s)) is not None:
+            messages = [first, *(self._consumer.consume(limit - 1, 0.0) if limit > 1 else ())]
         if self._stopped:
             return [], {}
         if any(map(Message.error, messages)):
@@ -194,11 +211,11 @@ class Reader:
             self._passed[partition] = message.offset() or 0
         elif error.code() in failures.OUT_OF_RANGE:
             self._astray.add(partition)
+            if error.code() == KafkaError._LOG_TRUNCATION:
+                self._cut.add(partition)
         elif error.code() in failures.UNKNOWN_TOPIC:
-            self._forget()
             raise failures.unknown_topic(partition.topic)
         elif error.code() in failures.NOT_ALLOWED and partition.topic:
-            self._forget()
             raise failures.unavailable(f"read {partition.topic}", error)
         else:
             _log.warning("the client of the brokers reports", detail=error.str())
@@ -211,8 +228,10 @@ class Reader:
         for partition in [each for each in self._astray if each not in given and not self._shares.has(each)]:
             position = self._next[partition]
             begin, end = self._limits(partition)
-            if not begin <= position <= end:
+            if position < begin:
                 raise OffsetOutOfRange(*partition, position, begin, end)
+            if position > end or partition in self._cut:
+                raise self._latch.refuse(partition, position, begin, end)
             _log.info("position found again", position=f"{partition.topic}[{partition.number}] {position}")
             self._assign(dict(self._next))
             time.sleep(_AGAIN_S)
@@ -228,7 +247,8 @@ class Reader:
 
     def _is_empty(self, waited: float) -> bool:
         """Return whether all partitions are read to their ends; raises if they give nothing for too long."""
-        if time.monotonic() - self._looked_at > _FRESH_S:
+        fresh_s = _FRESH_S if waited < _FRESH_S else _TAIL_S
+        if time.monotonic() - self._looked_at > fresh_s:
             self._at_end.clear()
         if self._next.keys() - self._at_end:
             self._look_at_ends()

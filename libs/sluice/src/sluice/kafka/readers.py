@@ -11,6 +11,7 @@ from confluent_kafka import Consumer
 from sluice.events import Partition
 from sluice.kafka import reader
 from sluice.kafka.connection import Connection
+from sluice.kafka.latch import Latch
 from sluice.kafka.reader import Ends, Reader
 
 MOST: Final = 16
@@ -24,8 +25,8 @@ Key = tuple[int, frozenset[Partition]]
 class Readers:
     """One reader for each (thread, set of partitions); those unused for long are closed."""
 
-    def __init__(self, connection: Connection, ends: Ends) -> None:
-        self._connection, self._ends = connection, ends
+    def __init__(self, connection: Connection, ends: Ends, latch: Latch) -> None:
+        self._connection, self._ends, self._latch = connection, ends, latch
         self._lock = threading.Lock()
         self._idle: dict[Key, tuple[Reader, float]] = {}  # the one used last is last
 
@@ -47,7 +48,7 @@ class Readers:
 
     def _open(self) -> Reader:
         settings = {**reader.SETTINGS, "group.id": _GROUP}
-        return Reader(self._connection.open(Consumer, settings), self._ends)
+        return Reader(self._connection.open(Consumer, settings), self._ends, self._latch)
 
     def _unused(self) -> list[Reader]:
         since = time.monotonic() - IDLE_S

@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from sluice.events import Partition, StoredRecord
 
 _TIME: Final = itemgetter(1)  # after the kind of timestamp
+_UNREADABLE: Final = (SystemError, UnicodeDecodeError)
 
 
 class Columns:
@@ -56,7 +57,19 @@ def _keys(messages: Sequence[Message]) -> Iterable[bytes | None]:
 
 
 def _headers(messages: Sequence[Message]) -> Iterable[tuple[tuple[str, bytes], ...]]:
-    headers: list[Any] = list(map(Message.headers, messages))
+    """Return the headers of each message; none where the client cannot give them, because a name is not UTF-8.
+
+    The client must not be asked a second time for such headers: it gives a broken list then, which ends the process.
+    """
+    headers: list[Any] = []
+    reading = map(Message.headers, messages)
+    while len(headers) < len(messages):
+        try:
+            headers.extend(
+                reading
+            )  # what came before an error stays, and what comes after is still to be read
+        except _UNREADABLE:
+            headers.append(None)
     if not any(headers):
         return repeat(())
     return [tuple((name, value or b"") for name, value in each) if each else () for each in headers]

@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -46,7 +47,7 @@ class Writer:
         """
         for record in records:
             self._check(topic, record)
-        producer, receipt = self._open(), _Receipt(len(records))
+        producer, receipt = self.open(), _Receipt(len(records))
         deadline = time.monotonic() + ANSWER_S
         try:
             for record in records:
@@ -75,7 +76,8 @@ class Writer:
             return failures.too_large(topic, self._largest, self._largest)
         return failures.unavailable(f"append to {topic}", self._connection.cause(error))
 
-    def _open(self) -> Producer:
+    def open(self) -> Producer:
+        """Return the producer, which connects in the background."""
         with self._lock:
             if self._producer is None:
                 self._producer = self._connection.open(Producer, SETTINGS)
@@ -134,7 +136,16 @@ def _produce(
 
 
 def _poll(producer: Producer, stopping: threading.Event) -> None:
-    """Deliver reports until the writer stops, then those that are still to come."""
+    """Deliver reports until the writer stops, then those that are still to come.
+
+    What a callback raises comes out here; without this thread no append would ever hear of its delivery.
+    """
     while not stopping.is_set():
-        producer.poll(_POLL_S)
-    producer.flush(_POLL_S)
+        try:
+            producer.poll(_POLL_S)
+        except Exception as error:
+            with suppress(Exception):  # it may be logging that fails
+                _log.error("delivery reports could not be taken", reason=repr(error))
+            stopping.wait(_FULL_S)
+    with suppress(Exception):
+        producer.flush(_POLL_S)

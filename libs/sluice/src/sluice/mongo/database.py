@@ -2,46 +2,40 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import pymongo
 import stamina
-from bson.codec_options import CodecOptions
 from pymongo import InsertOne, MongoClient, ReadPreference, ReplaceOne, UpdateOne, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import (
-    AutoReconnect,
     BulkWriteError,
     ConfigurationError,
-    InvalidOperation,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
 )
+from pymongo.read_preferences import PrimaryPreferred
 
 from sluice.credentials import Credential
-from sluice.errors import StorageUnavailable
+from sluice.errors import InvalidSetting, StorageUnavailable
+from sluice.mongo.client import CODEC, UNUSABLE_URL, Document, connect
+from sluice.mongo.failures import LOGIN_REFUSED, may_pass, sentence
 
 READ_S: Final = 2.0
 """How long a read may take in all; the API waits for it."""
 RUN_S: Final = 10.0
-HEARTBEAT_S: Final = 1.0
-"""How often a server is looked at, so that one that is back is noticed."""
-AWAY_S: Final = 5.0
-"""A server that does not answer that for so long counts as away: calls under way are broken off."""
+STALENESS_S: Final = 90
+"""A secondary that is further behind answers no reads; the driver takes no shorter time."""
+AT_ONCE: Final = 500
+"""As many documents of a batch share one call, with its bound; the next ones are the next call's."""
+_READS_FROM: Final = PrimaryPreferred(max_staleness=STALENESS_S)
 _ATTEMPTS: Final = 4
 _OVERTAKEN_ATTEMPTS: Final = 50
-_OPTIONS: Final[dict[str, Any]] = {
-    "appname": "sluice",
-    "connectTimeoutMS": int(AWAY_S * 1e3),
-    "heartbeatFrequencyMS": int(HEARTBEAT_S * 1e3),
-}
 _DUPLICATE_KEY: Final = 11_000
-_LOGIN_REFUSED: Final = 18
 
-Document = dict[str, Any]
 Write = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
 T = TypeVar("T")
 
@@ -69,16 +63,18 @@ again_when_overtaken: Final = stamina.retry(
 """Makes a function that reads, folds and writes begin again when it was overtaken, a bounded number of times."""
 
 
-def connect(url: str) -> MongoClient[Document]:
-    """Return a client; it connects when it is used."""
-    return MongoClient(url, **_OPTIONS)
+def slices(whole: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Return what is to be asked or written, in parts of one call each."""
+    for start in range(0, len(whole), AT_ONCE):
+        yield whole[start : start + AT_ONCE]
 
 
 class MongoDatabase:
     """Collections by name. May be made before a fork; threads share it.
 
     ``url`` is looked up when a client is made: at first, in a forked child, and when a login was refused (the
-    password may have been changed). Whatever the server cannot do now raises :class:`StorageUnavailable`.
+    password may have been changed). Whatever the server cannot do now raises :class:`StorageUnavailable`, and so does
+    a URL that is of no use by now.
     """
 
     def __init__(
@@ -90,20 +86,25 @@ class MongoDatabase:
         self._gone: MongoClient[Document] | None = None
 
     def read(self, name: str, work: Callable[[Collection[Document]], T]) -> T:
-        """Return what ``work`` reads from a collection, soon; a secondary answers while there is no primary."""
-        return self._run(name, work, READ_S, ReadPreference.PRIMARY_PREFERRED)
+        """Return what ``work`` reads from a collection, soon.
+
+        While there is no primary a secondary answers: with what was true up to :data:`STALENESS_S` ago, and
+        nothing tells it from what is true now. A cache above keeps it all the same.
+        """
+        return self._run(name, work, READ_S, _READS_FROM)
 
     def run(self, name: str, work: Callable[[Collection[Document]], T]) -> T:
         """Return what ``work`` does to a collection, durable on a majority. It may be done twice."""
         return self._run(name, work, RUN_S, ReadPreference.PRIMARY)
 
     def write(self, name: str, writes: Sequence[Write]) -> None:
-        """Carry writes of one document each out in bulk.
+        """Carry writes of one document each out in bulk, so many at a time.
 
         Raises :class:`Overtaken` if a document was not as its filter says (or there already); the other writes
         are done then.
         """
-        if writes and not self.run(name, lambda collection: _bulk(collection, writes)):
+        done = [self.run(name, partial(_bulk, writes=some)) for some in slices(writes)]
+        if not all(done):
             raise Overtaken
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ class MongoDatabase:
         try:
             with pymongo.timeout(timeout_s):
                 for attempt in stamina.retry_context(
-                    on=_may_pass,
+                    on=may_pass,
                     attempts=_ATTEMPTS,
                     timeout=timeout_s,
                     wait_initial=0.02,
@@ -128,15 +129,14 @@ class MongoDatabase:
                 ):
                     with attempt:
                         return self._attempt(name, work, reads_from)
-        except (InvalidURI, ConfigurationError):
-            # The text of these may hold a part of the URL.
-            raise StorageUnavailable(
-                "SLUICE_MONGO_URL is no connection string of MongoDB; correct it"
-            ) from None
+        except InvalidSetting as error:
+            raise StorageUnavailable(str(error)) from error
+        except ConfigurationError:  # its text may hold a part of the URL
+            raise StorageUnavailable(UNUSABLE_URL) from None
         except PyMongoError as error:
             self._note_gone()
             # What a refused operation says holds the documents.
-            raise StorageUnavailable(_sentence(error)) from (
+            raise StorageUnavailable(sentence(error)) from (
                 None if isinstance(error, OperationFailure) else error
             )
         raise AssertionError
@@ -149,19 +149,22 @@ class MongoDatabase:
             self._gone = None
         database = client.get_database(
             self._name,
-            codec_options=CodecOptions(document_class=dict),
+            codec_options=CODEC,
             read_preference=reads_from,
             write_concern=WriteConcern(w="majority", j=True),
         )
         try:
             return work(database[name])
         except OperationFailure as error:
-            if error.code == _LOGIN_REFUSED:
+            if error.code == LOGIN_REFUSED:
                 self._forget(client)
             raise
 
     def _note_gone(self) -> None:
-        """Remember that a call waited in vain for a server: until one appears, the next ones need not."""
+        """Remember that a call waited in vain for a server: until one appears, the next ones need not.
+
+        No :class:`~sluice.circuit.Circuit`: the driver looks for servers by itself, so that no call has to try.
+        """
         held = self._client
         if held is not None and not held[1].topology_description.has_known_servers:
             self._gone = held[1]
@@ -195,35 +198,3 @@ def _bulk(collection: Collection[Document], writes: Sequence[Write]) -> bool:
             raise
         return False
     return done.matched_count + done.inserted_count + done.upserted_count == len(writes)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same call may succeed at once: over another connection, or with the password of now."""
-    if isinstance(error, OperationFailure):
-        return error.code == _LOGIN_REFUSED
-    if isinstance(error, InvalidOperation):  # another thread has just let this client go
-        return "after close" in str(error)
-    lasting = isinstance(error, ServerSelectionTimeoutError) or getattr(error, "timeout", False)
-    return isinstance(error, AutoReconnect) and not lasting
-
-
-def _sentence(error: PyMongoError) -> str:
-    """Return what happened, without what the driver says: it may name hosts, documents or a part of the URL."""
-    if isinstance(error, ServerSelectionTimeoutError):
-        return "MongoDB cannot be reached; check that it runs, and SLUICE_MONGO_URL"
-    if error.timeout:
-        return "MongoDB did not answer in time; check its load and the network"
-    if isinstance(error, AutoReconnect):
-        return "MongoDB broke the connection off; check that it runs"
-    if isinstance(error, OperationFailure) and error.code == _LOGIN_REFUSED:
-        return "MongoDB refused the login; check user and password in SLUICE_MONGO_URL"
-    if isinstance(error, OperationFailure):
-        return f"MongoDB refused an operation with code {_code(error)}; check the user's roles and the server's log"
-    return f"MongoDB cannot be used: {type(error).__name__}; check its log"
-
-
-def _code(error: OperationFailure) -> int | None:
-    """Return the server's code; of a bulk that of its first refused write."""
-    details = error.details or {}
-    refused = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
-    return refused[0].get("code") if refused else error.code

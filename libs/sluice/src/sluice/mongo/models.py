@@ -6,8 +6,7 @@ from typing import Final
 import msgspec
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 
-from sluice.catalog import CatalogEntry
-from sluice.errors import Conflict, StaleEpoch
+from sluice.catalog import CatalogEntry, is_new, require_newest_release
 from sluice.evidence import (
     EvidenceRow,
     EvidenceTotals,
@@ -18,7 +17,8 @@ from sluice.evidence import (
     place_of,
     totals_of,
 )
-from sluice.mongo.database import Document, MongoDatabase, Write, again_when_overtaken
+from sluice.mongo.client import Document
+from sluice.mongo.database import MongoDatabase, Write, again_when_overtaken
 
 _CATALOG: Final = "catalog"
 
@@ -56,7 +56,7 @@ class MongoCatalog:
 
     def epoch(self) -> int:
         """See :class:`~sluice.catalog.Catalog`."""
-        return self._read().epoch
+        return self._read({"epoch": 1}).epoch
 
     def commit(self, entry: CatalogEntry) -> None:
         """See :class:`~sluice.catalog.Catalog`."""
@@ -78,8 +78,11 @@ class MongoCatalog:
         """See :class:`~sluice.catalog.Catalog`."""
         self._change(lambda shelf: _removed(shelf, snapshot))
 
-    def _read(self) -> _Shelf:
-        document = self._database.run(_CATALOG, lambda collection: collection.find_one({"_id": self._model}))
+    def _read(self, fields: Document | None = None) -> _Shelf:
+        """Return the catalog, or of it what ``fields`` names."""
+        document = self._database.run(
+            _CATALOG, lambda collection: collection.find_one({"_id": self._model}, fields)
+        )
         return _Shelf() if document is None else msgspec.convert(document, _Shelf)
 
     @again_when_overtaken
@@ -95,19 +98,13 @@ class MongoCatalog:
 
 
 def _committed(shelf: _Shelf, entry: CatalogEntry) -> _Shelf:
-    if entry.epoch < shelf.epoch:
-        raise StaleEpoch(f"trainer epoch {entry.epoch} was replaced by {shelf.epoch}; stop this trainer")
-    existing = shelf.get(entry.id)
-    if existing is None:
+    if is_new(entry, shelf.get(entry.id), shelf.epoch):
         return msgspec.structs.replace(shelf, entries=(*shelf.entries, entry))
-    if existing.digest != entry.digest:
-        raise Conflict(f"snapshot {entry.id} exists with another digest; cut it under a new id")
     return shelf
 
 
 def _released(shelf: _Shelf, snapshots: set[str], epoch: int) -> _Shelf:
-    if epoch < shelf.released_by:
-        raise StaleEpoch(f"release epoch {epoch} was replaced by {shelf.released_by}; decide anew")
+    require_newest_release(epoch, shelf.released_by)
     entries = tuple(
         msgspec.structs.replace(entry, released=entry.released or entry.id in snapshots)
         for entry in shelf.entries

@@ -1,7 +1,7 @@
 """Profiles, items and popularity of one source on MongoDB: one document per user, item, counted item."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -13,12 +13,12 @@ from pymongo.collection import Collection as Documents
 from sluice.encoder import RecentInteraction
 from sluice.events import Partition
 from sluice.items import Gain
-from sluice.mongo.database import Document, MongoDatabase, Write, again_when_overtaken
+from sluice.mongo.client import Document
+from sluice.mongo.database import MongoDatabase, Write, again_when_overtaken, slices
 from sluice.profile import Applied, Described, Profile, described, fold
 from sluice.records import Item
 
 _ABSENT: Final = {"$exists": False}
-_IDS_AT_ONCE: Final = 500
 _BY_COUNT: Final = [("count", pymongo.DESCENDING), ("_id", pymongo.ASCENDING)]
 _RECENT: Final = msgspec.json.Decoder(tuple[RecentInteraction, ...])
 _SEEN: Final = msgspec.json.Decoder(tuple[str, ...])
@@ -147,7 +147,7 @@ class MongoItems:
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """See :class:`~sluice.items.Items`."""
-        for ids in map(_any_of, _slices(item_ids)):
+        for ids in map(_any_of, slices(item_ids)):
             self._database.run(self._name, partial(_delete, of=ids))
 
     def get(self, item_ids: Sequence[str]) -> dict[str, Item]:
@@ -250,24 +250,13 @@ def _find(
     ids: Iterable[str],
     fields: Document | None = None,
 ) -> list[Document]:
-    """Return the documents of ``ids`` that exist, asked for so many at a time, within one call's bounds."""
-    slices = list(_slices(list(ids)))
-    if not slices:
-        return []
-
-    def found(collection: Documents[Document]) -> list[Document]:
-        return [
-            document
-            for some in slices
-            for document in collection.find(_any_of(some), fields, batch_size=len(some))
-        ]
-
-    return how(name, found)
+    """Return the documents of ``ids`` that exist, asked for so many at a time, each time within a call's bounds."""
+    asked = slices(list(ids))
+    return [document for some in asked for document in how(name, partial(_those, ids=some, fields=fields))]
 
 
-def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        yield ids[start : start + _IDS_AT_ONCE]
+def _those(collection: Documents[Document], ids: Sequence[str], fields: Document | None) -> list[Document]:
+    return list(collection.find(_any_of(ids), fields, batch_size=len(ids)))
 
 
 def _any_of(ids: Sequence[str]) -> Document:

@@ -4,6 +4,10 @@ Reads ask Redis first and then the store, writes go to the store first and then 
 over; what is written meanwhile may be seen in its former state for 60 s. A store that did not answer a read is not
 asked again for a second: who finds nothing in Redis gets :class:`~sluice.errors.StorageUnavailable` at once.
 Writes always reach the store.
+
+While MongoDB has no primary, a secondary answers reads with what was true up to 90 s ago; that is cached for 60 s
+like anything read, where nothing is. ``space`` keeps the keys of one store apart from those of others in the same
+Redis: ``<database>.<source>``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +35,9 @@ R = TypeVar("R", Profile, Item)
 class CachedProfiles:
     """:class:`~sluice.profile.Profiles` of which the recently read and the recently written are in Redis."""
 
-    def __init__(self, port: Profiles, connection: RedisConnection, source: str) -> None:
+    def __init__(self, port: Profiles, connection: RedisConnection, space: str) -> None:
         self._store, self._reads = port, StoreReads("profiles")
-        self._entries = Entries(connection, "profile", source)
+        self._entries = Entries(connection, "profile", space)
 
     def get(self, user_id: str) -> Profile | None:
         """See :class:`~sluice.profile.Profiles`."""
@@ -60,9 +64,9 @@ class CachedProfiles:
 class CachedItems:
     """:class:`~sluice.items.Items` of which the recently read and the recently written are in Redis."""
 
-    def __init__(self, port: Items, connection: RedisConnection, source: str) -> None:
+    def __init__(self, port: Items, connection: RedisConnection, space: str) -> None:
         self._store, self._reads = port, StoreReads("items")
-        self._entries = Entries(connection, "item", source)
+        self._entries = Entries(connection, "item", space)
 
     def get(self, item_ids: Sequence[str]) -> dict[str, Item]:
         """See :class:`~sluice.items.Items`."""

@@ -1,6 +1,7 @@
 """Entries of a cache: bytes by id, each for a minute. With Redis gone there are none, and nobody fails for it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import redis
@@ -24,7 +25,11 @@ for index, key in ipairs(KEYS) do
   end
 end
 """
-"""One command for a whole batch: as many commands in a pipeline cost redis-py over ten times as much."""
+"""One command for many entries: as many commands in a pipeline cost redis-py over ten times as much."""
+CALL_ENTRIES: Final = 200
+CALL_BYTES: Final = 256 * 1024
+"""What one call carries at most, so that it takes milliseconds: one that takes 0.25 s would count as an outage. An
+entry that is larger has a call of its own."""
 _LOOKUPS = instruments.counter(metrics.CACHE_LOOKUPS)
 
 
@@ -34,11 +39,12 @@ class Entries:
     Readers :meth:`keep` what they read of the store only where nothing is cached, writers :meth:`put` what they
     wrote over whatever is: so a reader that read before a write cannot hide it. What a writer could not put because
     Redis was away for a moment, and what two writers of the same put in the other order than they wrote it, may be
-    seen in a former state until it expires, for 60 s.
+    seen in a former state until it expires, for 60 s. A call is small however many entries there are; after one
+    that fails the rest is not tried.
     """
 
-    def __init__(self, connection: RedisConnection, kind: str, source: str) -> None:
-        self._connection, self._prefix = connection, f"sluice:{kind}:{source}:"
+    def __init__(self, connection: RedisConnection, kind: str, space: str) -> None:
+        self._connection, self._prefix = connection, f"sluice:{kind}:{space}:"
         self._hits = _LOOKUPS.labels(kind, "hit")
         self._misses = _LOOKUPS.labels(kind, "miss")
         self._failures = _LOOKUPS.labels(kind, "failed")
@@ -67,18 +73,31 @@ class Entries:
         self._set(entries, only_new=False)
 
     def _set(self, entries: Mapping[str, bytes], *, only_new: bool) -> None:
-        if not entries:
-            return
+        options = (TTL_S, MISSING_S, "NX" if only_new else "")
 
-        keys, options = self._keys(entries), (TTL_S, MISSING_S, "NX" if only_new else "")
-
-        def write(client: "redis.Redis") -> None:
-            client.register_script(_SET)(keys=keys, args=[*options, *entries.values()])
+        def write(some: Mapping[str, bytes], client: "redis.Redis") -> None:
+            client.register_script(_SET)(keys=self._keys(some), args=[*options, *some.values()])
 
         try:
-            self._connection.run(write)
+            for some in _slices(entries):
+                self._connection.run(partial(write, some))
         except StorageUnavailable:  # told by the connection; the store has it
             return
 
     def _keys(self, ids: Iterable[str]) -> list[str]:
         return [self._prefix + each for each in ids]
+
+
+def _slices(entries: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """Return the entries of one call after the other."""
+    some: dict[str, bytes] = {}
+    size = 0
+    for each, entry in entries.items():
+        own = len(each) + len(entry)
+        if some and (len(some) == CALL_ENTRIES or size + own > CALL_BYTES):
+            yield some
+            some, size = {}, 0
+        some[each] = entry
+        size += own
+    if some:
+        yield some

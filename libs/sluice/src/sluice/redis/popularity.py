@@ -35,11 +35,11 @@ class CachedPopularity:
         self,
         port: Popularity,
         connection: RedisConnection,
-        source: str,
+        space: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._connection, self._reads = port, connection, StoreReads("popularity", clock)
-        self._prefix, self._clock = f"sluice:popular:{source}:", clock
+        self._prefix, self._clock = f"sluice:popular:{space}:", clock
         self._read_since_write: set[int] | None = None
         self._partial_until = clock()
 

@@ -4,11 +4,13 @@ import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.manifest import MANIFEST, Manifest, load
-from sluice.snapshot.verify import check_manifest, survey, verify
+from sluice.snapshot.verify import check_manifest, missing, survey, verify
+from sluice.snapshot.writer import sync
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -33,13 +35,29 @@ class FolderStore:
             raise StorageUnavailable(f"the store cannot be listed now: {error.strerror}") from error
 
     def publish(self, snapshot: str, write: Callable[[Path], Manifest]) -> Manifest:
-        """See the port: written where it is to lie."""
+        """See the port: written beside where it is to lie, in a folder that no other trainer writes into."""
+        making = self._folder / f".{snapshot}.{token_hex(8)}.tmp"
         try:
-            return write(self._folder / snapshot)
+            made = write(making / snapshot)
+            return self._placed(making / snapshot, made)
         except OSError as error:
             raise StorageUnavailable(
                 f"{snapshot} cannot be written: {error.strerror}; free the store"
             ) from error
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _placed(self, written: Path, made: Manifest) -> Manifest:
+        """Rename what was written to its place, unless a sound one is there, and return the manifest of that."""
+        place = self._folder / made.id
+        if place.exists():
+            try:
+                return verify(place)
+            except SnapshotRefused:
+                shutil.rmtree(place, ignore_errors=True)
+        written.rename(place)  # fails if another trainer was sooner
+        sync(self._folder)
+        return made
 
     def manifest(self, snapshot: str, digest: str | None = None) -> Manifest:
         """See the port."""
@@ -83,5 +101,5 @@ class FolderStore:
     def _present(self, snapshot: str) -> Path:
         directory = self._folder / snapshot
         if not directory.is_dir():
-            raise SnapshotRefused(f"{snapshot} is not in the store; restore it or cut a new one")
+            raise missing(snapshot, self.ids())
         return directory

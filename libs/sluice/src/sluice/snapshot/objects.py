@@ -1,17 +1,19 @@
 """Folders of objects at an fsspec URL: bounded calls, and one sentence for each thing that goes wrong.
 
-The file system is made anew in a forked child: connections and event loops do not survive a fork. Nothing is
-cached, so what others write is seen; messages name the place but never a credential.
+The file system is made anew in a forked child: connections and event loops do not survive a fork. The parent's
+stays referenced there, for its finalizer would wait for a loop that does not run. Nothing is cached, so what
+others write is seen; messages name the place but never a credential.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
 
 from sluice.errors import InvalidSetting, StorageUnavailable
 
@@ -28,6 +30,9 @@ _S3_OPTIONS: Final[dict[str, Any]] = {
 }
 """Credentials, region and endpoint come from the environment, as botocore reads it: AWS_ENDPOINT_URL and others."""
 _S3_UPLOAD: Final[dict[str, Any]] = {"chunksize": 16 << 20, "max_concurrency": 2}
+_UPLOAD_S: Final = 30.0
+_SLOWEST: Final = 512 << 10
+"""A file is uploaded within that time and a second for so many bytes: the timeouts above end no stalled write."""
 
 
 class Objects:
@@ -38,6 +43,7 @@ class Objects:
         self._scheme = base.partition("://")[0]
         self.place = f"{self._scheme}://{urlsplit(base).netloc}"
         self._pid, self._opened = 0, (None, "")
+        self._inherited: list[Any] = []
         try:
             fsspec.get_filesystem_class(self._scheme)  # imported here and now: a child inherits it
         except (ValueError, ImportError) as error:
@@ -81,18 +87,28 @@ class Objects:
         with self._asked() as (files, path):
             if self._scheme not in _WITHOUT_FOLDERS:
                 files.makedirs(f"{path}/{folder}", exist_ok=True)
-            options = _S3_UPLOAD if self._scheme in _S3 else {}
-            files.put_file(str(file), f"{path}/{folder}/{file.name}", **options)
+            _put(files, file, f"{path}/{folder}/{file.name}", _S3_UPLOAD if self._scheme in _S3 else {})
 
-    def delete(self, folder: str, first: str) -> None:
-        """Delete a folder, ``first`` before its other files, and what unfinished uploads have left of it."""
+    def has(self, folder: str, name: str) -> bool:
+        """Return whether a file is there."""
+        try:
+            return name in self.sizes(folder)
+        except FileNotFoundError:
+            return False
+
+    def delete(self, folder: str, first: str, keep: Collection[str] = ()) -> None:
+        """Delete a folder, ``first`` before its other files, and what unfinished uploads have left of it.
+
+        With ``keep``, files of these names stay, and so does the folder.
+        """
         with suppress(FileNotFoundError), self._asked() as (files, path):
             place = f"{path}/{folder}"
             self.drop_unfinished(folder)
             listed = [each["name"] for each in files.ls(place, detail=True) if each["type"] == "file"]
             for each in sorted(listed, key=lambda name: _name(name) != first):
-                files.rm_file(each)
-            if self._scheme not in _WITHOUT_FOLDERS:
+                if _name(each) not in keep:
+                    files.rm_file(each)
+            if not keep and self._scheme not in _WITHOUT_FOLDERS:
                 files.rmdir(place)
 
     def drop_unfinished(self, folder: str) -> None:
@@ -110,6 +126,7 @@ class Objects:
             )
             if self._scheme in _S3:
                 files.retries = _RETRIES
+            self._inherited.append(self._opened)
             self._opened, self._pid = (files, path.rstrip("/")), os.getpid()
         return self._opened
 
@@ -134,6 +151,15 @@ class Objects:
         if isinstance(error, PermissionError) or code in ("NoCredentialsError", "403", "Forbidden"):
             return f"{self.place} refuses access ({code}); check the credentials and what they may do"
         return f"{self.place} cannot be used now ({code}); check its endpoint"
+
+
+def _put(files: Any, file: Path, place: str, options: dict[str, Any]) -> None:
+    """Upload a file; an upload that stalls is given up, where the storage's client can be told to."""
+    if isinstance(files, AsyncFileSystem):
+        patience_s = _UPLOAD_S + file.stat().st_size / _SLOWEST
+        sync(files.loop, files._put_file, str(file), place, timeout=patience_s, **options)
+    else:
+        files.put_file(str(file), place, **options)
 
 
 def _name(path: str) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from sluice.errors import SnapshotRefused
+from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.copies import Copies
-from sluice.snapshot.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, digest_of
+from sluice.snapshot.manifest import MANIFEST, MANIFEST_LIMIT, Manifest
 from sluice.snapshot.objects import CHUNK, Objects
-from sluice.snapshot.verify import check_digest, check_manifest, check_sizes
+from sluice.snapshot.verify import check_digest, check_manifest, check_sizes, missing
 
 _PIECE: Final = 1 << 20
 Rest = Callable[[], None]
@@ -34,16 +34,21 @@ class RemoteStore:
         return self._objects.folders()
 
     def publish(self, snapshot: str, write: Callable[[Path], Manifest]) -> Manifest:
-        """See the port: written on this machine once, uploaded file by file, kept here as a copy."""
+        """See the port: written on this machine once, uploaded file by file, kept here as a copy.
+
+        Raises :class:`StorageUnavailable` if another trainer publishes the same meanwhile: the next call sees whose
+        it is.
+        """
         if self._upload is None or self._upload.made.id != snapshot:
             made = self._copies.make(snapshot, write)
             self._upload = _Upload(self._objects, self._copies.made(snapshot), made)
-        made = self._upload.made
-        if not self._holds(made):
+        made, held = self._upload.made, self._held(snapshot)
+        if held is None:
             self._upload.finish()
         self._upload = None
-        self._copies.adopt(snapshot)
-        return made
+        if held is None or held == made:
+            self._copies.adopt(snapshot)
+        return held or made
 
     def manifest(self, snapshot: str, digest: str | None = None) -> Manifest:
         """See the port."""
@@ -93,19 +98,18 @@ class RemoteStore:
         self._objects.delete(snapshot, MANIFEST)
         self._copies.drop(snapshot)
 
-    def _holds(self, made: Manifest) -> bool:
-        """Return whether the very same lies there, soundly: a trainer that was replaced must not touch it."""
+    def _held(self, snapshot: str) -> Manifest | None:
+        """Return the manifest of what lies there soundly: a trainer that was replaced must not touch it."""
         try:
-            self.verify(made.id, digest_of(made))
+            return self.verify(snapshot) if self._objects.has(snapshot, MANIFEST) else None
         except SnapshotRefused:
-            return False
-        return True
+            return None
 
     def _manifest(self, snapshot: str) -> bytes:
         try:
             data = self._objects.read(snapshot, MANIFEST, 0, MANIFEST_LIMIT + 1)
         except FileNotFoundError as error:
-            raise SnapshotRefused(f"{snapshot} is not in the store; restore it or cut a new one") from error
+            raise missing(snapshot, self.ids()) from error
         if len(data) > MANIFEST_LIMIT:
             raise SnapshotRefused(f"{MANIFEST} of {snapshot} is larger than 1 MiB, which is the most")
         return data
@@ -131,19 +135,32 @@ class RemoteStore:
 
 
 class _Upload:
-    """A snapshot on its way: what is there is not sent again when it is tried again."""
+    """A snapshot on its way: what is there is not sent again when it is tried again.
+
+    Another trainer may be sending the same: its files, equal ones, are replaced but never deleted, and once its
+    manifest is there nothing more is sent.
+    """
 
     def __init__(self, objects: Objects, folder: Path, made: Manifest) -> None:
         self._objects, self._folder, self.made = objects, folder, made
-        self._cleared = False
-        self._left = [*made.files, MANIFEST]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._cleared, self._left = False, [*self.made.files, MANIFEST]
 
     def finish(self) -> None:
         """Send what is left, the manifest last."""
         if not self._cleared:
-            self._objects.delete(self.made.id, MANIFEST)  # what a trainer that died has left
+            self._objects.delete(
+                self.made.id, MANIFEST, keep=self.made.files
+            )  # what a trainer that died has left
             self._cleared = True
         while self._left:
+            if self._objects.has(self.made.id, MANIFEST):
+                self._begin()
+                raise StorageUnavailable(
+                    f"another trainer has just published {self.made.id}; look at it again"
+                )
             self._objects.write(self.made.id, self._folder / self._left[0])
             del self._left[0]
         self._objects.drop_unfinished(self.made.id)

@@ -25,7 +25,8 @@ class SnapshotStore(Protocol):
     """Port: the files of one model's snapshots.
 
     Every operation raises :class:`~sluice.errors.StorageUnavailable` for what may pass, in one sentence, and
-    :class:`~sluice.errors.SnapshotRefused` for what is missing or unsound.
+    :class:`~sluice.errors.SnapshotRefused` for what is missing or unsound. A store that holds nothing at all may
+    be one whose volume is not mounted: what is missing there may pass.
     """
 
     def uri(self, snapshot: str) -> str:
@@ -37,7 +38,9 @@ class SnapshotStore(Protocol):
     def publish(self, snapshot: str, write: Write) -> Manifest:
         """Let ``write`` make a snapshot, put it into the store durably, its manifest last; return that.
 
-        After :class:`~sluice.errors.StorageUnavailable` it may be called again and goes on where it was.
+        A sound snapshot of that name that lies there already stays as it is, for it may be in the catalog, and it
+        is its manifest that is returned; what is left of one is replaced. After
+        :class:`~sluice.errors.StorageUnavailable` it may be called again and goes on where it was.
         """
 
     def manifest(self, snapshot: str, digest: str | None = None) -> Manifest:

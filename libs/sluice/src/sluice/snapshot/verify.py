@@ -4,12 +4,21 @@ Faiss itself loads bit-flipped files without a word, so this is the only guard. 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from sluice.errors import SnapshotRefused, StorageUnavailable
+from sluice.errors import SluiceError, SnapshotRefused, StorageUnavailable
 from sluice.snapshot import manifest
 from sluice.snapshot.manifest import Manifest
+
+
+def missing(snapshot: str, held: Collection[str]) -> SluiceError:
+    """Return the error for a snapshot that is not in a store, which holds ``held``."""
+    if held:
+        return SnapshotRefused(f"{snapshot} is not in the store; restore it or cut a new one")
+    return StorageUnavailable(
+        f"the store is empty although {snapshot} is named; mount its volume or correct SLUICE_STORE"
+    )
 
 
 def verify(directory: Path, digest: str | None = None, rest: Callable[[], None] | None = None) -> Manifest:

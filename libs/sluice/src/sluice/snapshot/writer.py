@@ -1,7 +1,7 @@
 """Writes a unit: temporary name, every file fsynced, manifest last, one rename.
 
-The directory exists for readers only once the catalog has its entry; until then it is garbage that the
-next cut with the same id replaces.
+The directory exists for readers only once the catalog has its entry. A store lets it be written beside its
+place, where nobody else writes.
 """
 
 import errno

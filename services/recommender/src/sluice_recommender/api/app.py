@@ -29,12 +29,16 @@ from sluice_recommender.api.users import UserResource, UsersResource
 
 
 class Data(NamedTuple):
-    """What the resources of one source's data read, and the topics they write to."""
+    """What the resources of one source's data read, and the topics they write to.
+
+    So many requests at once as ``patient`` says may wait for a slow log; at least one thread is left for others.
+    """
 
     log: EventLog
     topics: Topics
     items: Items
     profiles: Profiles
+    patient: int = 1
 
 
 def create_app(
@@ -54,7 +58,7 @@ def create_app(
 
 def routes_of(models: Models, data: Data, access: Access, clock: Callable[[], float]) -> dict[str, object]:
     """Return the resource of each route but the probes."""
-    intake = Intake(data.log, data.topics)
+    intake = Intake(data.log, data.topics, data.patient)
     similar, popular = SimilarItems(models, data.items), PopularItems(models)
     return {
         "/v1/recommendations/{user_id}": UserRecommendations(models),

@@ -1,8 +1,4 @@
-"""Keeps threads for answers while the event log is away: one request waits for it, all others are refused at once.
-
-A worker has few threads. Without this, those who send interactions would hold all of them, each for as long as an
-append is tried, and nobody who asks would be answered.
-"""
+"""While the event log is away one request tries it, all others are refused at once."""
 
 import threading
 from collections.abc import Iterator

@@ -25,7 +25,7 @@ from sluice.topics import Topics
 from sluice.web.bodies import send
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.answers import Accepted
-from sluice_recommender.api.breaker import Breaker
+from sluice_recommender.api.appends import Appends
 from sluice_recommender.api.documents import body, fields, parameters, with_whole
 from sluice_recommender.api.keys import ADMIN, Scope
 
@@ -134,41 +134,47 @@ def take_changes(
 class Intake:
     """Appends checked records to a source's topics; each call returns once the log has them durably.
 
-    While the log is away, one call tries it and all others raise :class:`~sluice.errors.StorageUnavailable` at once.
+    While the log is away, a call raises :class:`~sluice.errors.StorageUnavailable` within a second, and all but
+    ``patient`` at once sooner; the log may come to have the records all the same.
     """
 
-    def __init__(self, log: EventLog, topics: Topics) -> None:
-        self._log, self._topics, self._breaker = log, topics, Breaker()
+    def __init__(self, log: EventLog, topics: Topics, patient: int = 1) -> None:
+        self._log, self._topics, self._appends = log, topics, Appends(patient)
 
     def interactions(self, records: Sequence[Interaction | Forget]) -> None:
         """Append interactions and forgets in order; what is known of forgotten users goes first."""
         forgotten = [each.user_id for each in records if isinstance(each, Forget)]
-        if forgotten:
-            self._append(self._topics.users, _tombstones(forgotten))
-        self._append(
-            self._topics.interactions, [NewRecord(each.user_id.encode(), encode(each)) for each in records]
-        )
+        encoded = [NewRecord(each.user_id.encode(), encode(each)) for each in records]
+        self._append((self._topics.users, _tombstones(forgotten)), (self._topics.interactions, encoded))
 
     def items(self, records: Sequence[Item]) -> None:
         """Append items."""
-        self._append(self._topics.items, [NewRecord(each.item_id.encode(), encode(each)) for each in records])
+        encoded = [NewRecord(each.item_id.encode(), encode(each)) for each in records]
+        self._append((self._topics.items, encoded))
 
     def users(self, records: Sequence[User]) -> None:
         """Append users."""
-        self._append(self._topics.users, [NewRecord(each.user_id.encode(), encode(each)) for each in records])
+        encoded = [NewRecord(each.user_id.encode(), encode(each)) for each in records]
+        self._append((self._topics.users, encoded))
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Append the tombstones of items."""
-        self._append(self._topics.items, _tombstones(item_ids))
+        self._append((self._topics.items, _tombstones(item_ids)))
 
     def forget(self, user_ids: Sequence[str]) -> None:
         """Append the tombstones of users, then their forgets; appended in part, it may be repeated."""
         self.interactions([Forget(user_id=each) for each in user_ids])
 
-    def _append(self, topic: str, records: Sequence[NewRecord]) -> None:
-        with self._breaker.passing():
-            self._log.append(topic, records)
-        _ACCEPTED.labels(topic).inc(len(records))
+    def _append(self, *batches: tuple[str, Sequence[NewRecord]]) -> None:
+        """Append one batch after the other, those that are empty left out."""
+
+        def append() -> None:
+            for topic, records in batches:
+                if records:
+                    self._log.append(topic, records)
+                    _ACCEPTED.labels(topic).inc(len(records))
+
+        self._appends.run(append)
 
 
 def _tombstones(ids: Sequence[str]) -> list[NewRecord]:

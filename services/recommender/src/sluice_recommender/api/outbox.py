@@ -1,5 +1,6 @@
 """Answers on their way to the ``answers`` topic: queued by requests, appended in batches by a thread."""
 
+import threading
 from collections import deque
 from typing import Final
 
@@ -22,7 +23,7 @@ class Outbox:
     def __init__(self, log: EventLog, topic: str, capacity: int = CAPACITY) -> None:
         self._log, self._topic, self._capacity = log, topic, capacity
         self._queue: deque[Answer] = deque()
-        self._waits = False
+        self._waits, self._flushing = False, threading.Lock()
 
     def put(self, answer: Answer) -> None:
         """Queue one answer."""
@@ -32,18 +33,26 @@ class Outbox:
         self._queue.append(answer)
 
     def flush(self) -> None:
-        """Append what is queued; what the log does not take stays queued."""
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            try:
-                self._log.append(
-                    self._topic, [NewRecord(each.user_id.encode(), encode(each)) for each in batch]
-                )
-            except StorageUnavailable as error:
-                self._queue.extendleft(reversed(batch))
-                self._tell(str(error))
-                return
-            self._tell(None)
+        """Append what is queued; what the log does not take stays queued. One call at a time does so."""
+        with self._flushing:
+            while self._queue:
+                batch = [self._queue[place] for place in range(min(BATCH, len(self._queue)))]
+                try:
+                    self._log.append(
+                        self._topic, [NewRecord(each.user_id.encode(), encode(each)) for each in batch]
+                    )
+                except StorageUnavailable as error:
+                    self._tell(str(error))
+                    return
+                for _ in batch:
+                    self._queue.popleft()
+                self._tell(None)
+
+    def give_up(self) -> None:
+        """Tell of answers that the log may not have, because the process ends."""
+        if left := len(self._queue):
+            _DROPPED.inc(left)
+            _log.warning("answers may be lost", answers=left)
 
     def _tell(self, reason: str | None) -> None:
         """Log when answers begin to wait and when they go on, not at every round."""

@@ -1,18 +1,28 @@
 """Resources that recommend: to users and sessions, and what is popular."""
 
+import uuid
 from typing import ClassVar, Final
 
 import falcon
 
 from sluice import filters
 from sluice.web.bodies import send
-from sluice.web.request_ids import request_id
+from sluice.web.request_ids import HEADER, request_id
 from sluice_recommender.api.asking import MAX_N, Ask, check
 from sluice_recommender.api.documents import body, listed, parameters, typed, whole
 from sluice_recommender.api.keys import Scope
 from sluice_recommender.api.models import Models
 
 DEFAULT_N: Final = 10
+
+
+def answer_id(req: falcon.Request) -> str:
+    """Return the id of one answer, which interactions name: no two have the same, though a client repeats its ids.
+
+    It begins with the id of the request.
+    """
+    named = request_id(req)
+    return f"{named}.{uuid.uuid4().hex[:16]}" if req.get_header(HEADER) == named else named
 
 
 class UserRecommendations:
@@ -38,7 +48,7 @@ class UserRecommendations:
             filter=filters.parse(words) if words else None,
         )
         check(ask)
-        send(resp, self._models.recommend(ask, request_id(req)))
+        send(resp, self._models.recommend(ask, answer_id(req)))
 
     on_head = on_get
 
@@ -58,7 +68,7 @@ class RecommendationsResource:
         """Recommend to a user, a session, or features."""
         ask = typed(body(req), Ask, "n")
         check(ask)
-        send(resp, self._models.recommend(ask, request_id(req)))
+        send(resp, self._models.recommend(ask, answer_id(req)))
 
 
 class PopularItems:

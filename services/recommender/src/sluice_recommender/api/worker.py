@@ -1,5 +1,6 @@
 """One worker process of the API: adapters, background threads, app. Built after the fork."""
 
+import contextlib
 import os
 import socket
 import time
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from sluice import statsd
 from sluice.backing import Backing
+from sluice.errors import StorageUnavailable
 from sluice.evidence import EvidenceStore
 from sluice.experiment import parse
 from sluice.loops import Loop
@@ -17,8 +19,10 @@ from sluice.overlay import Overlay
 from sluice.overlay_tail import Tail
 from sluice.routing import Routing
 from sluice.topics import topics_of
+from sluice_recommender.api import ending
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.app import Data, create_app
+from sluice_recommender.api.ending import Last
 from sluice_recommender.api.keys_file import KeysFile
 from sluice_recommender.api.models import Models
 from sluice_recommender.api.outbox import Outbox
@@ -35,6 +39,9 @@ ROUTING_S: Final = 0.1
 ANSWERS_S: Final = 0.05
 EVIDENCE_S: Final = 2.0
 FIRST_ITEMS_S: Final = 30.0
+EVIDENCE_END_S: Final = 5.0
+ANSWERS_END_S: Final = 3.0
+"""Together, with what remains, shorter than a worker's time to end (``GRACEFUL_S``)."""
 
 
 class ApiWorker:
@@ -51,15 +58,17 @@ class ApiWorker:
         shared = Source(
             self._backing.profiles(source), Metadata(items), Popular(popularity, overlay), outbox, overlay
         )
-        self._loops = [Loop("answers", ANSWERS_S, outbox.flush)]
-        self._last_words: list[Callable[[], None]] = [outbox.flush]
+        self._log, self._topic, self._outbox = log, topics.interactions, outbox
+        self._answers = Last(Loop("answers", ANSWERS_S, outbox.flush), outbox.flush)
+        self._evidence: list[Last] = []
+        self._loops: list[Loop] = [self._answers.loop]
         self._keys = [model.key for model in models]
         recommenders = [self._recommender(model, shared) for model in models]
         self._statsd = statsd.Pusher(settings.statsd, Process.API)
         keys = KeysFile(settings.keys_path)
         self._app = create_app(
             Models(recommenders, self._trial()),
-            Data(log, topics, items, shared.profiles),
+            Data(log, topics, items, shared.profiles, patient=settings.threads - 1),
             Access(policy_of(settings), lambda: keys.keys),
             Readiness(
                 {
@@ -78,18 +87,24 @@ class ApiWorker:
         """Start the background threads; wait up to 30 s for the overlay to be live."""
         self._statsd.start()
         self._tail.start()
+        self._open_log()
         for loop in self._loops:
             loop.once()
             loop.start()
         self._tail.caught_up.wait(FIRST_ITEMS_S)
 
+    def _open_log(self) -> None:
+        """Let the log be ready to take records before the first request brings some."""
+        with contextlib.suppress(StorageUnavailable):
+            self._log.append(self._topic, [])
+
     def stop(self) -> None:
-        """Write out answers and evidence."""
+        """Write out evidence, then answers: a log that is away keeps no evidence from being written."""
+        ending.ask(self._loops)
+        ending.finish(self._evidence, EVIDENCE_END_S)
+        ending.finish([self._answers], ANSWERS_END_S)
+        self._outbox.give_up()
         self._tail.stop()
-        for loop in self._loops:
-            loop.stop()
-        for write in self._last_words:
-            write()
         self._statsd.stop()
 
     def _trial(self) -> Trial | None:
@@ -102,8 +117,8 @@ class ApiWorker:
         """Return a tally whose rows are written to ``store`` every two seconds."""
         tally = Tally(f"requests/{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000}")
         writer = TallyWriter(tally, store, routing, time.time)
-        self._loops.append(Loop("evidence", EVIDENCE_S, writer.flush))
-        self._last_words.append(writer.flush)
+        self._evidence.append(Last(Loop("evidence", EVIDENCE_S, writer.flush), writer.flush))
+        self._loops.append(self._evidence[-1].loop)
         return tally
 
     def _recommender(self, model: RecommenderModel, source: Source) -> Recommender:

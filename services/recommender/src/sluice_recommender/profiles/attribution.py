@@ -15,6 +15,9 @@ from sluice.routing import Routing
 SLACK_MS: Final = 2_000
 """An answer reaches the log at most so much later than it was given."""
 
+REPEAT_MS: Final = 600_000
+"""An answer of which nobody knew whether the log had it is appended again at most so much later."""
+
 ANSWERS_CAP: Final = 200
 """So many answers of one user and snapshot are counted in a rollout; more would let one user speak for all."""
 
@@ -68,8 +71,8 @@ class Contest(NamedTuple):
         return answer.model if self.experiment else answer.snapshot
 
     def counts(self, answer: Given) -> bool:
-        """Return whether an answer is part of it."""
-        return self.arm(answer) in self.snapshots and answer.at >= self.since
+        """Return whether an answer is part of it; one of a user who was forgotten is not."""
+        return answer.user_id != "" and self.arm(answer) in self.snapshots and answer.at >= self.since
 
 
 class Tallied(NamedTuple):
@@ -108,6 +111,24 @@ def credits_of(answers: Sequence[Given], clicks: Iterable[Click], window_ms: int
 def due_before(watermark: int, window_ms: int) -> int:
     """Return the log time before which answers can be judged: all that bears on them has been read."""
     return watermark - window_ms - SLACK_MS
+
+
+def repeats(before: int, logged: int) -> bool:
+    """Return whether one answer taken by the log at both times was given once."""
+    return logged - before <= REPEAT_MS
+
+
+def needed_from(since: int, window_ms: int) -> int:
+    """Return the log time from which on to read, to count answers since ``since`` as who has read all.
+
+    A click may name an answer given a window before the first that counts, and that one may be a repeat.
+    """
+    return since - 2 * (window_ms + SLACK_MS) - REPEAT_MS
+
+
+def keep_ids_from(watermark: int) -> int:
+    """Return the log time from which answers are known again: no later one repeats those before."""
+    return watermark - REPEAT_MS - SLACK_MS
 
 
 def keep_answers_from(watermark: int, window_ms: int) -> int:

@@ -8,6 +8,7 @@ import structlog
 from sluice.duplicates import WINDOW, Duplicates
 from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
+from sluice.positions import at
 from sluice.topics import Topics
 from sluice_recommender.profiles.batch import Batch
 from sluice_recommender.profiles.ledger import Ledger, Span
@@ -95,24 +96,27 @@ class CatchUp:
             clicks, answers = self._ledger.partitions(number)
             if not positions.keys() >= {clicks, answers}:
                 continue
-            at = {
-                each: min(offsets[each], positions[each])
+            needed = {
+                each: min(at(offsets, each), positions[each])
                 for each, offsets in zip((clicks, answers), found, strict=True)
             }
             taken = self._ledger.taken(number)
-            if not all(each in taken and taken[each].start <= at[each] <= taken[each].end for each in at):
-                self._ledger.restart(number, at, needed_from)
+            if not all(
+                each in taken and taken[each].start <= start <= taken[each].end
+                for each, start in needed.items()
+            ):
+                self._ledger.restart(number, needed, needed_from)
                 taken = self._ledger.taken(number)
-            if all(taken[each].end >= positions[each] for each in at):
+            if all(taken[each].end >= positions[each] for each in needed):
                 self._met.add(number)
             else:
-                repeats_from = max(begins[clicks], taken[clicks].end - WINDOW)
+                repeats_from = max(at(begins, clicks), taken[clicks].end - WINDOW)
                 self._behind[number] = _Behind({clicks: repeats_from, answers: taken[answers].end})
             self._unplaced.discard(number)
 
     def _go_on(self, number: int, positions: Mapping[Partition, int]) -> None:
         behind = self._behind[number]
-        wanted = {each: at for each, at in behind.reading.items() if at < positions[each]}
+        wanted = {each: start for each, start in behind.reading.items() if start < positions[each]}
         if not wanted:
             del self._behind[number]
             self._met.add(number)

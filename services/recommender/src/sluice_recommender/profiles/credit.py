@@ -10,7 +10,7 @@ from sluice.errors import StorageUnavailable
 from sluice.evidence import EvidenceRow, EvidenceStore, Hits
 from sluice.experiment import Experiment
 from sluice.routing import Routing, RoutingStore
-from sluice_recommender.profiles.attribution import SLACK_MS, Contest, contest_of, experiment_contest
+from sluice_recommender.profiles.attribution import Contest, contest_of, experiment_contest, needed_from
 from sluice_recommender.profiles.judging import Judging
 from sluice_recommender.profiles.ledger import Ledger
 
@@ -41,8 +41,7 @@ class Credit:
     def needed_from(self, log_now: int) -> int:
         """Return the log time from which a ledger must know what happened, to count what its predecessors counted.
 
-        A click after a rollout's beginning may name an answer given a window before it. Raises
-        :class:`StorageUnavailable` while nobody can say what rolls.
+        Raises :class:`StorageUnavailable` while nobody can say what rolls.
         """
         return min(self._needed_from(model, log_now) for model in self._models)
 
@@ -52,7 +51,7 @@ class Credit:
             since = self._judging.known_since(model.key)
         elif routing.candidate is not None:
             since = _told(routing) or self._judging.known_since(model.key, routing.rollout)
-        return _needed_from(min(since or log_now, log_now), model)
+        return needed_from(min(since or log_now, log_now), model.window_ms)
 
     def round(self, watermarks: Mapping[int, int], log_now: int, now: float) -> set[int]:
         """Judge up to each partition's watermark, write evidence, forget the old.
@@ -78,8 +77,9 @@ class Credit:
     def _contest(self, model: CreditedModel, routing: Routing, log_now: int) -> Contest:
         seen = min(log_now, int(routing.renewed * 1e3))
         told = _told(routing)
-        needed_from = _needed_from(told, model)
-        since = self._judging.since(model.key, routing.rollout, seen, told, needed_from)
+        since = self._judging.since(
+            model.key, routing.rollout, seen, told, needed_from(told, model.window_ms)
+        )
         if model.experiment is not None:
             return experiment_contest(model.experiment, since, model.window_ms)
         return contest_of(model.key, routing, since, model.window_ms)
@@ -126,10 +126,6 @@ class Credit:
 def _told(routing: Routing) -> int:
     """Return when the rollout began, in milliseconds; 0 if nobody says."""
     return int(routing.since * 1e3) if routing.candidate is not None else 0
-
-
-def _needed_from(since: int, model: CreditedModel) -> int:
-    return since - 2 * (model.window_ms + SLACK_MS)
 
 
 def _place(row: EvidenceRow) -> tuple[str, str, str]:

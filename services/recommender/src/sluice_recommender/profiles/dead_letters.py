@@ -10,8 +10,9 @@ written again lies behind the committed end; these are looked up first and not w
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sluice.dead_letters import Origin, letter, letters, named_by, origin_of
-from sluice.errors import OffsetOutOfRange, StorageUnavailable
-from sluice.events import EventLog, Partition
+from sluice.errors import OffsetOutOfRange, SluiceError, StorageUnavailable
+from sluice.events import EventLog, NewRecord, Partition
+from sluice.positions import at
 from sluice_recommender.profiles.batch import Rejected
 
 
@@ -38,7 +39,7 @@ class DeadLetters:
         ends = {self._place(number): committed.get(self._place(number), 0) for number in numbers}
         found = self._since(ends)
         self._owned |= set(numbers)
-        self._known = ends | self._known
+        self._known |= {place: min(end, self._known.get(place, end)) for place, end in ends.items()}
         self._written |= self._own(found)
 
     def release(self, numbers: Iterable[int]) -> None:
@@ -74,10 +75,18 @@ class DeadLetters:
         new = [each for each in rejected if origin_of(each.record) not in self._written]
         if new:
             self._unsure = True  # a log that fails may have taken them all the same
-            self._log.append(self._topic, [letter(*each) for each in new])
+            self._append([letter(*each) for each in new])
             self._written.update(origin_of(each.record) for each in new)
             self._unsure = False
         self._move_ends(positions)
+
+    def _append(self, letters: list[NewRecord]) -> None:
+        try:
+            self._log.append(self._topic, letters)
+        except StorageUnavailable:
+            raise
+        except SluiceError as error:  # whoever else had the record would fail as well
+            raise StorageUnavailable(f"topic {self._topic} does not take a letter: {error}") from error
 
     def _move_ends(self, positions: Mapping[Partition, int]) -> None:
         """Pass letters whose origins the positions have passed, where none of the others lies among them."""
@@ -85,7 +94,7 @@ class DeadLetters:
         done = {self._place(each.partition.number) for each in self._written} - ahead
         if done:
             ends = self._log.end_offsets(self._topic)
-            self._known |= {place: ends[place] for place in done}
+            self._known |= {place: at(ends, place) for place in done}
 
     def committed(self, positions: Mapping[Partition, int]) -> None:
         """Forget origins that will not be read again."""

@@ -4,7 +4,7 @@ A view of the log and nothing else: of each partition of answers and of interact
 positions, and whatever it lacks is read again. Everything of a batch and the positions behind it are one
 transaction, so a restart goes on exactly where it stopped, and a batch that is handed over again changes nothing.
 Answers of users who are forgotten stay without user and items, for how far judging has come must not depend on
-whether a forget was read before or after.
+whether a forget was read before or after. So do repeats, see :mod:`sluice_recommender.profiles.repeated_answers`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ from sluice_recommender.profiles.attribution import (
     keep_forgets_from,
 )
 from sluice_recommender.profiles.batch import Forgotten
+from sluice_recommender.profiles.repeated_answers import forget_ids_before, repeats_among
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS taken (
@@ -35,6 +36,9 @@ CREATE TABLE IF NOT EXISTS given (
     part INTEGER, offset INTEGER, logged INTEGER, at INTEGER, request_id TEXT, user_id TEXT, model TEXT,
     snapshot TEXT, items BLOB, experiment TEXT, PRIMARY KEY (part, offset)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS given_by_user ON given (user_id, model);
+CREATE TABLE IF NOT EXISTS given_ids (
+    part INTEGER, id INTEGER, logged INTEGER NOT NULL, PRIMARY KEY (part, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS given_ids_by_time ON given_ids (part, logged);
 CREATE TABLE IF NOT EXISTS clicks (
     part INTEGER, offset INTEGER, at INTEGER, user_id TEXT, item_id TEXT, request_id TEXT,
     PRIMARY KEY (part, offset)) WITHOUT ROWID;
@@ -54,6 +58,7 @@ CREATE INDEX IF NOT EXISTS tallied_by_user ON tallied (user_id);
 _BY_PART: Final = (
     "taken",
     "given",
+    "given_ids",
     "clicks",
     "forgets",
     "last_forgets",
@@ -154,6 +159,7 @@ class Ledger:
                 _DELETE_ANSWERS,
                 (part, keep_answers_from(watermark, window_ms), msgspec.json.encode(judging).decode()),
             )
+            forget_ids_before(connection, part, watermark)
             connection.execute(
                 "DELETE FROM clicks WHERE part = ? AND at < ?", (part, keep_clicks_from(watermark, window_ms))
             )
@@ -168,9 +174,11 @@ def _next(connection: Connection, partition: Partition) -> int | None:
 
 
 def _take_answers(connection: Connection, part: int, given: Sequence[Given], start: int) -> None:
-    rows = [_row(part, each) for each in given if each.offset >= start]
-    if rows:
-        connection.executemany(_INSERT_ANSWER, rows)
+    new = [each for each in given if each.offset >= start]
+    if new:
+        repeats = repeats_among(connection, part, new)
+        connection.executemany(_INSERT_ANSWER, [_row(part, each) for each in new])
+        connection.executemany(f"{_BLANK} AND offset = ?", [(part, offset) for offset in repeats])
         connection.execute(_BLANK + _WAS_FORGOTTEN, (part, start))
 
 

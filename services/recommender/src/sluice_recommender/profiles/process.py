@@ -12,7 +12,7 @@ that was replaced without knowing is refused: by the stores, who know their offs
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from sluice import instruments, metrics
 from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
 from sluice.items import Items, Popularity
-from sluice.positions import resumed
+from sluice.positions import at, resumed
 from sluice.profile import Profiles
 from sluice.topics import Topics, profiles_group, topics_of
 from sluice_recommender.profiles.assignment import Assignment
@@ -30,6 +30,7 @@ from sluice_recommender.profiles.batch import Batch, Rejected
 from sluice_recommender.profiles.catching_up import CatchUp
 from sluice_recommender.profiles.credit import EVIDENCE_S, Credit
 from sluice_recommender.profiles.dead_letters import DeadLetters
+from sluice_recommender.profiles.lags import SEEN_MS, Lags
 from sluice_recommender.profiles.ledger import Ledger
 from sluice_recommender.profiles.log_time import Clocks, LogTime
 from sluice_recommender.profiles.window import RepeatWindow
@@ -77,6 +78,7 @@ class ProfilesProcess:
         self._clocks = clocks or Clocks()
         self._window, self._log_time = RepeatWindow(log), LogTime(self._clocks, 0)
         self._dead_letters = DeadLetters(log, self._topics.dead_letters)
+        self._lags = Lags(log)
         self._catch_up = CatchUp(log, self._topics, stores.ledger, self._clocks.monotonic)
         self._waiting: Batch | None = None
         self._applied: dict[Partition, int] = {}
@@ -138,16 +140,19 @@ class ProfilesProcess:
         while self._own.new:
             changes, new = self._own.changes, sorted(self._own.new)
             committed = self._log.committed(self._group)
-            begins = self._begins({each.topic for each in new})
-            positions = {each: committed.get(each, begins[each]) for each in new}
-            windows = {each: at for each, at in positions.items() if each.topic == self._topics.interactions}
+            begins = self._begins(new)
+            positions = {each: committed.get(each, begin) for each, begin in begins.items()}
+            windows = {
+                each: end for each, end in positions.items() if each.topic == self._topics.interactions
+            }
             if newest := self._window.take_over(windows, begins, self._member.stay):
                 self._log_time.seen(newest)
             if changes == self._own.changes:
                 self._begin(positions, committed)
 
-    def _begins(self, topics: Iterable[str]) -> dict[Partition, int]:
-        return {each: at for topic in topics for each, at in self._log.begin_offsets(topic).items()}
+    def _begins(self, partitions: list[Partition]) -> dict[Partition, int]:
+        found = {topic: self._log.begin_offsets(topic) for topic in {each.topic for each in partitions}}
+        return {each: at(found[each.topic], each) for each in partitions}
 
     def _begin(self, positions: dict[Partition, int], committed: dict[Partition, int]) -> None:
         numbers = {each.number for each in positions}
@@ -239,16 +244,10 @@ class ProfilesProcess:
     def _watermarks(self, now: int) -> dict[int, int]:
         """Return, per partition number, the log time up to which interactions and answers have been read."""
         _LETTERS.set(sum(self._log.end_offsets(self._topics.dead_letters).values()))
-        ends = {
-            each: end
-            for topic in _read_topics(self._topics)
-            for each, end in self._log.end_offsets(topic).items()
-        }
         read_to = {}
-        for partition, position in self._own.positions.items():
-            lag = max(0, ends.get(partition, position) - position)
+        for partition, lag in self._lags.of(self._own.positions).items():
             _LAG.labels(*partition).set(lag)
-            read_to[partition] = now if lag == 0 else min(now, self._times.get(partition, 0))
+            read_to[partition] = now - SEEN_MS if lag == 0 else min(now, self._times.get(partition, 0))
         return self._catch_up.watermarks(read_to)
 
     def _note(self, batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -9,13 +10,14 @@ import structlog
 from sluice import statsd, status
 from sluice.backing import Backing
 from sluice.embedded.home import lock
+from sluice.errors import StorageUnavailable
 from sluice.experiment import Dealt, Experiment, parse
 from sluice.metrics import Process
 from sluice.model import RecommenderModel, seconds
 from sluice.topics import topics_of
 from sluice_recommender.profiles.credit import Credit, CreditedModel
 from sluice_recommender.profiles.ledger import Ledger
-from sluice_recommender.profiles.process import ProfilesProcess, Stores
+from sluice_recommender.profiles.process import PAUSE_S, ProfilesProcess, Stores
 from sluice_recommender.settings import ProfilesSettings, one_source
 
 _log = structlog.get_logger()
@@ -40,7 +42,11 @@ def build(
     if dealt is not None:
         credited.append(_credited_in(dealt, backing, max(each.window_ms for each in credited)))
     weights = {kind: float(weight) for kind, weight in models[0].spec.source.event_weights.items()}
-    return ProfilesProcess(log, source, weights, stores, Credit(ledger, credited, topics.answers))
+    try:
+        return ProfilesProcess(log, source, weights, stores, Credit(ledger, credited, topics.answers))
+    except StorageUnavailable:
+        log.close()
+        raise
 
 
 def _credited(backing: Backing, model: RecommenderModel) -> CreditedModel:
@@ -63,9 +69,22 @@ def run(settings: ProfilesSettings, models: list[RecommenderModel]) -> None:
 
 
 def _run(settings: ProfilesSettings, models: list[RecommenderModel], stopping: threading.Event) -> None:
-    process = build(Backing(settings), models, settings.folder, settings.experiment)
     if settings.metrics_port:
         status.serve(settings.metrics_host, settings.metrics_port)
-    _log.info("keeping profiles", models=[model.key for model in models])
+    backing = Backing(settings)
     with statsd.Pusher(settings.statsd, Process.PROFILES):
-        process.run(stopping)
+        process = wait_for(lambda: build(backing, models, settings.folder, settings.experiment), stopping)
+        if process is not None:
+            _log.info("keeping profiles", models=[model.key for model in models])
+            process.run(stopping)
+
+
+def wait_for(build: Callable[[], ProfilesProcess], stopping: threading.Event) -> ProfilesProcess | None:
+    """Return the process, once what it stands on is there; None if that is not before ``stopping``."""
+    while not stopping.is_set():
+        try:
+            return build()
+        except StorageUnavailable as error:
+            _log.error("storage unavailable, waiting", reason=str(error))
+            stopping.wait(PAUSE_S)
+    return None
