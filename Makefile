@@ -46,11 +46,11 @@ $(STAMP): requirements/uv.txt requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 demo: $(STAMP) ## run the platform on a real event stream; DEMO_ARGS="--once" stops after the report
 	$(BIN)/sluice demo $(DEMO_ARGS)
 
-# Unit and contract tests share no state and run side by side; integration tests start processes and run alone.
+# Files share no state and run side by side; each test takes ports, folders and names of its own.
 test: $(STAMP) ## unit, contract and integration tests
 	timeout $(TEST_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(wildcard tests/unit tests/contract)
 ifneq ($(wildcard tests/integration/*.py tests/integration/*/*.py),)
-	timeout $(TEST_SECONDS) $(BIN)/pytest -q tests/integration
+	timeout $(TEST_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile tests/integration
 endif
 
 # Kills, full disks, jumping clocks. It must stay green again and again: nothing in it may depend on luck.

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -25,6 +26,14 @@ OWNER = "SLUICE_TEST_OWNER"
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[OWNER] = str(os.getpid())
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Give logging back as a test found it: which levels it lets through is the whole process's."""
+    found = structlog.get_config()
+    yield
+    structlog.configure(**found)
 
 
 @pytest.fixture(scope="session")
