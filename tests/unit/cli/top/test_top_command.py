@@ -107,9 +107,14 @@ def test_a_terminal_shows_it_live_until_q(url: str) -> None:
 
 
 def until(descriptor: int, text: bytes, timeout_s: float = 20.0) -> bytes:
-    read, deadline = b"", time.monotonic() + timeout_s
+    read, deadline, looking = (
+        b"",
+        time.monotonic() + timeout_s,
+        select.poll(),
+    )  # knows any number, select() does not
+    looking.register(descriptor, select.POLLIN)
     while text not in read:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        ready = looking.poll(1e3 * max(0.0, deadline - time.monotonic()))
         assert ready, f"not shown within {timeout_s} s: {text!r}; there is {read[-2_000:]!r}"
         read += os.read(descriptor, 65_536)
     return read
