@@ -226,8 +226,8 @@ def all_judged(home: Home, model: str) -> bool:
     """Return whether attribution has judged every answer it holds (those voided it holds no more)."""
     with closing(connect(home.folder / f"attribution-{SOURCE}.db")) as database:
         (waiting,) = database.execute(
-            "SELECT count(*) FROM answers LEFT JOIN judged ON judged.model = ? AND judged.part = answers.part"
-            " WHERE answers.offset >= coalesce(judged.next, 0)",
+            "SELECT count(*) FROM given LEFT JOIN judged ON judged.model = ? AND judged.part = given.part"
+            " WHERE given.offset >= coalesce(judged.next, 0)",
             (model,),
         ).fetchone()
     return int(waiting) == 0
