@@ -476,3 +476,20 @@ def test_positions_are_committed_with_the_dead_letters(world):
     committed = world.log.committed(profiles_group("shop"))
     assert sum(committed[Partition(TOPICS.interactions, part)] for part in (0, 1)) == 2
     assert sum(committed[Partition(TOPICS.dead_letters, part)] for part in (0, 1)) == 1
+
+
+def test_a_topic_created_anew_while_nobody_read_it_is_not_read(world):
+    """Its positions went with it; those of the others of its number are still there."""
+    group = profiles_group("shop")
+    kept = [
+        Partition(topic, part) for topic in (TOPICS.answers, TOPICS.items, TOPICS.users) for part in (0, 1)
+    ]
+    world.log.commit(group, dict.fromkeys(kept, 3))
+    world.click("u", "a")
+    with pytest.raises(StorageUnavailable, match="created anew"):
+        world.drain()
+    assert world.profiles.get("u") is None
+    world.log.commit(group, {Partition(TOPICS.interactions, part): 0 for part in (0, 1)})
+    world.log.commit(group, dict.fromkeys(kept, 0))
+    world.drain()
+    assert recent(world, "u") == ["a"]

@@ -434,6 +434,12 @@ def _growth(at_ms: int) -> float:
     return growth(at_ms / 1e3)
 
 
+def siblings(partition):
+    """Positions of the partitions of equal number: all of a number are committed together."""
+    topics = (TOPICS.interactions, TOPICS.answers, TOPICS.items, TOPICS.users)
+    return {Partition(topic, partition.number): 0 for topic in topics}
+
+
 def test_the_records_of_a_partition_that_were_deleted_unread_are_told_and_passed_over(tmp_path):
     world = Shop(tmp_path, GroupLog(), 1)
     world.quiet = True
@@ -443,6 +449,7 @@ def test_the_records_of_a_partition_that_were_deleted_unread_are_told_and_passed
     labels = {"topic": where.topic, "partition": str(where.number)}
     before = REGISTRY.get_sample_value(metrics.LOST, labels) or 0.0
     world.log.begins[where] = 3
+    world.log.positions.update(siblings(where))
     world.log.positions[where] = 1
     for _ in range(3):
         world.running[0].step(0.0)
@@ -458,6 +465,7 @@ def test_behind_the_end_of_a_topic_that_was_created_anew_nothing_is_applied(tmp_
     world.start()
     clicks(world.log, "e1", "e2")
     [where] = [each for each, there in world.log.records.items() if there]
+    world.log.positions.update(siblings(where))
     world.log.positions[where] = position
     world.running[0]._member.stay()
     for _ in range(3):

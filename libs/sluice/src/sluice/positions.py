@@ -10,7 +10,7 @@ Its limit: a topic that had grown past the position before anybody read it looks
 before knows it by its id; one that was started since cannot tell, and goes on in the middle.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -56,6 +56,23 @@ def resumed(positions: Mapping[Partition, int], error: OffsetOutOfRange) -> dict
         lost=lost,
     )
     return {**positions, partition: error.begin}
+
+
+def require_siblings(
+    partitions: Iterable[Partition], committed: Mapping[Partition, int], topics: Collection[str]
+) -> None:
+    """Raise :class:`StorageUnavailable` for a partition whose position went with its topic.
+
+    Positions of equal numbers of ``topics`` are committed together, so one that is missing beside others was dropped
+    by the log when its topic was deleted. Begun again, its records would be taken for known ones.
+    """
+    for partition in partitions:
+        others = {Partition(topic, partition.number) for topic in topics} - {partition}
+        if partition not in committed and others & committed.keys():
+            raise StorageUnavailable(
+                f"{partition.topic}[{partition.number}] has no position although others of its number have: its topic"
+                " was created anew; give the source another name"
+            )
 
 
 def read_to(

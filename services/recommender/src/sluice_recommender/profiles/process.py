@@ -22,7 +22,7 @@ from sluice import instruments, metrics
 from sluice.errors import OffsetOutOfRange, StorageUnavailable
 from sluice.events import EventLog, Partition, StoredRecord
 from sluice.items import Items, Popularity
-from sluice.positions import at, resumed
+from sluice.positions import at, require_siblings, resumed
 from sluice.profile import Profiles
 from sluice.topics import Topics, profiles_group, topics_of
 from sluice_recommender.profiles.assignment import Assignment
@@ -140,6 +140,7 @@ class ProfilesProcess:
         while self._own.new:
             changes, new = self._own.changes, sorted(self._own.new)
             committed = self._log.committed(self._group)
+            require_siblings(new, committed, _read_topics(self._topics))
             begins = self._begins(new)
             positions = {each: committed.get(each, begin) for each, begin in begins.items()}
             windows = {
