@@ -6,18 +6,16 @@ the boot it happened in: what a power cut left behind is verified again where it
 write here: a mapped file that is cut short kills the process that reads it.
 """
 
-import fcntl
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Final
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.folder import FULL
+from sluice.snapshot.locked import locked
 from sluice.snapshot.manifest import MANIFEST, Manifest
 from sluice.snapshot.store import Origins, SnapshotStore
 from sluice.snapshot.verify import verify
@@ -46,7 +44,7 @@ class Cache:
         Raises :class:`SnapshotRefused` if it is unsound or does not fit, :class:`StorageUnavailable` if the store
         cannot be read now.
         """
-        with self._locked():
+        with locked(self._folder):
             copy = self._folder / entry.id
             if not self._is_verified(copy, entry.digest) and not self._reverified(copy, entry.digest):
                 origin = self._origins.of(entry)
@@ -57,7 +55,7 @@ class Cache:
 
     def prune(self, keep: Keep) -> None:
         """Delete every copy that is not in ``keep``; those still mapped live on until they are unmapped."""
-        with self._locked():
+        with locked(self._folder):
             self._prune(keep)
 
     def _prune(self, keep: Keep) -> None:
@@ -144,16 +142,6 @@ class Cache:
             ) from error
         finally:
             shutil.rmtree(self._folder / _INCOMING, ignore_errors=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _rest() -> None:

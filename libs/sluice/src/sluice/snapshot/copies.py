@@ -1,14 +1,13 @@
 """Copies of snapshots on this machine, of a store that lies elsewhere: the few used last, one process's own."""
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from sluice.errors import SnapshotRefused, StorageUnavailable
+from sluice.snapshot.locked import locked
 from sluice.snapshot.manifest import Manifest
 from sluice.snapshot.verify import verify
 
@@ -32,7 +31,7 @@ class Copies:
     def open(self, snapshot: str, digest: str | None, fetch: Callable[[Path], None]) -> Path:
         """Return a verified copy; ``fetch`` brings it into a folder if there is none or it is unsound."""
         try:
-            with self._locked():
+            with locked(self._folder):
                 copy = self.path(snapshot)
                 if not self._sound(copy, digest):
                     self._fetch(copy, digest, fetch)
@@ -91,16 +90,6 @@ class Copies:
         copies = [each for each in self._folder.iterdir() if each.name[0] != "."]
         for copy in sorted(copies, key=_used, reverse=True)[KEPT:]:
             shutil.rmtree(copy, ignore_errors=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _used(copy: Path) -> float:
