@@ -57,15 +57,25 @@ def check_free(port: int) -> None:
 
 
 def _refusal(port: int) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(
+    try:
+        bound(port).close()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
+
+
+def bound(port: int) -> socket.socket:
+    """Return a socket that holds ``port``; raises OSError if it cannot be had."""
+    taken = socket.socket()
+    try:
+        taken.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         )  # as servers do: old connections do not matter
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
-    return None
+        taken.bind((HOST, port))
+    except OSError:
+        taken.close()
+        raise
+    return taken
 
 
 def _reserve(port: int) -> bool:

@@ -5,7 +5,9 @@ import socket
 from contextlib import ExitStack
 from typing import Final
 
-HOST: Final = "127.0.0.1"
+from sluice_cli.ports import HOST as HOST  # servers are asked for it here
+from sluice_cli.ports import bound
+
 LOWEST: Final = 15_000
 HIGHEST: Final = 31_999
 """Below what Linux gives to outgoing connections (32768 on), so that a server finds its port free again."""
@@ -44,13 +46,7 @@ def listens(port: int) -> bool:
 
 
 def _bound(port: int) -> socket.socket | None:
-    taken = socket.socket()
-    taken.setsockopt(
-        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-    )  # as servers do: old connections do not matter
     try:
-        taken.bind((HOST, port))
+        return bound(port)
     except OSError:
-        taken.close()
         return None
-    return taken
