@@ -11,6 +11,7 @@ import urllib3
 
 from sluice import models
 from sluice.backing import Backing
+from sluice.overlay import Overlay
 from sluice_cli.platform import Platform
 from sluice_recommender.api.answers import RecommendedItem
 from sluice_recommender.api.asking import Ask, query_of, search_body
@@ -27,7 +28,7 @@ def stages(platform: Platform, pod: str, users: Sequence[str]) -> list[tuple[str
     backing = Backing(msgspec.structs.replace(platform.connected, home=str(platform.home)))
     model, users = models.load(platform.model_file), users[:ASKED]
     source = model.spec.source.name
-    profiles, metadata = backing.profiles(source), Metadata(backing.items(source))
+    profiles, metadata = backing.profiles(source), Metadata(backing.items(source), Overlay())
     routing = backing.routing(model.key).read()
     assert routing is not None
     snapshot = routing.stable

@@ -50,7 +50,7 @@ def build(fakes, log):
         overlay = Overlay()
         source = Source(
             profiles,
-            Metadata(items),
+            Metadata(items, overlay),
             Popular(fakes.CountedPopularity({"p": 1.0}), overlay),
             Outbox(log, TOPICS.answers),
             overlay,

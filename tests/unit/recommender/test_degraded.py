@@ -57,7 +57,7 @@ class World:
         self.outbox = Outbox(self.log, TOPICS.answers)
         source = Source(
             profiles,
-            Metadata(items, clock=lambda: self.now),
+            Metadata(items, overlay, clock=lambda: self.now),
             Popular(popularity, overlay, clock=lambda: fakes.NOW, ticks=lambda: self.now),
             self.outbox,
             overlay,

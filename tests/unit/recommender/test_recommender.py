@@ -31,7 +31,9 @@ class World:
         self.canary = canary or fakes.AnsweringPods("cx", "cy")
         source = Source(
             profiles if profiles is not None else fakes.RememberedProfiles(u=CLICKED),
-            Metadata(fakes.RememberedItems(x=Item(item_id="x", title="The X", features=("g:1",)))),
+            Metadata(
+                fakes.RememberedItems(x=Item(item_id="x", title="The X", features=("g:1",))), self.overlay
+            ),
             Popular(
                 popularity or fakes.CountedPopularity({"p": 3.0, "a": 2.0}),
                 self.overlay,

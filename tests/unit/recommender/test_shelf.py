@@ -1,5 +1,7 @@
 """What the API keeps of a source for a moment: metadata, and popular items over the overlay."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,14 +14,54 @@ from sluice_recommender.api import shelf
 from sluice_recommender.api.shelf import Metadata, Popular
 
 
-def test_metadata_is_at_most_half_a_second_old(fakes):
-    now, items = [0.0], fakes.RememberedItems(a=Item(item_id="a", title="old"))
-    metadata = Metadata(items, clock=lambda: now[0])
-    assert b"old" in bytes(metadata.of(["a", "b"])["a"])
-    items["a"] = Item(item_id="a", title="new")
-    assert b"old" in bytes(metadata.of(["a"])["a"])
-    now[0] = 0.5
-    assert b"new" in bytes(metadata.of(["a"])["a"])
+class Shelved:
+    """Metadata over one item and an overlay, at a time that the test sets."""
+
+    def __init__(self, fakes, capacity=10):
+        self.now, self.items, self.overlay = 100.0, fakes.RememberedItems(), Overlay(capacity)
+        self.metadata = Metadata(self.items, self.overlay, clock=lambda: self.now)
+
+    def title(self):
+        return json.loads(bytes(self.metadata.of(["a", "b"])["a"]))["title"]
+
+    def store(self, title):
+        self.items["a"] = Item(item_id="a", title=title)
+
+
+def test_metadata_is_at_most_half_a_second_old_while_items_change(fakes):
+    world = Shelved(fakes)
+    world.store("old")
+    fakes.put(world.overlay, Item(item_id="a", title="new"))
+    assert world.title() == "old"  # the overlay may be ahead of the store
+    world.store("new")
+    world.now += 0.4
+    assert world.title() == "old"
+    world.now += 0.1
+    assert world.title() == "new"
+
+
+def test_metadata_is_kept_for_ten_seconds_while_no_item_changes(fakes):
+    world = Shelved(fakes)
+    world.store("old")
+    world.now += 10.0
+    assert world.title() == "old"
+    world.store("new")
+    world.now += 9.9
+    assert world.title() == "old"
+    world.now += 0.1
+    assert world.title() == "new"
+
+
+@pytest.mark.parametrize("capacity", [1, 0])
+def test_a_change_that_the_overlay_sees_shortens_what_was_kept_before(fakes, capacity):
+    world = Shelved(fakes, capacity)
+    world.store("old")
+    world.now += 10.0
+    assert world.title() == "old"
+    world.store("new")
+    fakes.put(world.overlay, Item(item_id="a", title="new"))
+    world.now += 0.5
+    assert world.title() == "new"
 
 
 class World:

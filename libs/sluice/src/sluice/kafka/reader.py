@@ -22,6 +22,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "isolation.level": "read_committed",
     "enable.partition.eof": True,  # tells "nothing there" from "not asked yet"
     "fetch.wait.max.ms": 100,  # a seek waits for a fetch under way
+    "fetch.min.bytes": 65_536,
     "fetch.queue.backoff.ms": 5,  # the default of a second halves the throughput and more [M]
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 16_384,

@@ -1,6 +1,7 @@
 """What the API reads of a source, kept for a moment: item metadata and the popular items."""
 
 import heapq
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from sluice_recommender.api.answers import ItemMetadata
 from sluice_recommender.api.asking import POPULAR_DEPTH, Ranked
 
 METADATA_S: Final = 0.5
+CALM_S: Final = 10.0
+"""Metadata is kept so long while no item has changed for so long: by then the profiles process has stored it."""
 POPULAR_S: Final = 1.0
 FOLLOW_S: Final = 0.1
 """How soon popular items follow a change of the overlay."""
@@ -29,28 +32,39 @@ FILTERS_KEPT: Final = 64
 
 
 class Metadata:
-    """Item metadata as ready JSON, at most half a second old; what was known last while the store cannot answer."""
+    """Item metadata as ready JSON; what was known last while the store cannot answer.
 
-    def __init__(self, items: Items, clock: Callable[[], float] = time.monotonic) -> None:
-        self._items, self._clock = items, clock
+    It is at most half a second older than the store, ten seconds where the store is that far behind ``overlay``,
+    whose topic tells when items change.
+    """
+
+    def __init__(self, items: Items, overlay: Overlay, clock: Callable[[], float] = time.monotonic) -> None:
+        self._items, self._overlay, self._clock = items, overlay, clock
+        self._changes, self._changed_at = 0, clock()
         self._kept: dict[str, tuple[float, msgspec.Raw | None]] = {}
 
     def of(self, item_ids: Sequence[str]) -> Mapping[str, msgspec.Raw | None]:
         """Return the metadata of each id."""
         now = self._clock()
-        kept, found = self._kept, {}
+        kept, found, oldest = self._kept, {}, now - self._lifetime(now)
         missing = []
         for item_id in item_ids:
-            expires, metadata = kept.get(item_id, (0.0, None))
-            if expires > now:
+            read_at, metadata = kept.get(item_id, (-math.inf, None))
+            if read_at > oldest:
                 found[item_id] = metadata
             else:
                 missing.append(item_id)
         if missing:
-            found.update(self._read(missing, now + METADATA_S))
+            found.update(self._read(missing, now))
         return found
 
-    def _read(self, item_ids: Sequence[str], expires: float) -> dict[str, msgspec.Raw | None]:
+    def _lifetime(self, now: float) -> float:
+        changes = self._overlay.version + self._overlay.refused
+        if changes != self._changes:
+            self._changes, self._changed_at = changes, now
+        return METADATA_S if now < self._changed_at + CALM_S else CALM_S
+
+    def _read(self, item_ids: Sequence[str], now: float) -> dict[str, msgspec.Raw | None]:
         try:
             items = self._items.get(item_ids)
         except StorageUnavailable:
@@ -61,7 +75,7 @@ class Metadata:
             read[item_id] = msgspec.Raw(msgspec.json.encode(document))
         if len(self._kept) + len(read) > CAPACITY:
             self._kept = {}
-        self._kept.update((item_id, (expires, metadata)) for item_id, metadata in read.items())
+        self._kept.update((item_id, (now, metadata)) for item_id, metadata in read.items())
         return read
 
     def _last(self, item_id: str) -> msgspec.Raw | None:

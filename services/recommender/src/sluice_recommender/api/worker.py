@@ -56,7 +56,11 @@ class ApiWorker:
         overlay = Overlay(settings.overlay_items)
         self._tail = Tail(log, {topics.items: overlay})
         shared = Source(
-            self._backing.profiles(source), Metadata(items), Popular(popularity, overlay), outbox, overlay
+            self._backing.profiles(source),
+            Metadata(items, overlay),
+            Popular(popularity, overlay),
+            outbox,
+            overlay,
         )
         self._log, self._topic, self._outbox = log, topics.interactions, outbox
         self._answers = Last(Loop("answers", ANSWERS_S, outbox.flush), outbox.flush)
