@@ -19,7 +19,9 @@ DEPLOYABLES := operator trainer faiss recommender cli
 TORCHLESS := operator faiss recommender
 TEST_SECONDS := 600
 FAULT_SECONDS := 1500
+E2E_SECONDS := 2100
 FAULT_ARGS ?=
+E2E_ARGS ?=
 DEMO_ARGS ?=
 BACKENDS_ARGS ?=
 
@@ -29,7 +31,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3; do \
 	python=; done; \
 	[ -n "$$python" ] || { echo "make setup needs Python 3.11 or newer with venv: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 
-.PHONY: help setup demo test fault backends backends-down lint format bench lock clean
+.PHONY: help setup demo test fault e2e backends backends-down programs cluster-up cluster-down images lint format bench lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,7 +50,7 @@ demo: $(STAMP) ## run the platform on a real event stream; DEMO_ARGS="--once" st
 
 # Files share no state and run side by side; each test takes ports, folders and names of its own.
 test: $(STAMP) ## unit, contract and integration tests
-	timeout $(TEST_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(wildcard tests/unit tests/contract)
+	timeout $(TEST_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(wildcard tests/unit tests/contract tests/charts)
 ifneq ($(wildcard tests/integration/*.py tests/integration/*/*.py),)
 	timeout $(TEST_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile tests/integration
 endif
@@ -56,6 +58,22 @@ endif
 # Kills, full disks, jumping clocks. It must stay green again and again: nothing in it may depend on luck.
 fault: $(STAMP) ## faults injected into real processes; FAULT_ARGS="-m smoke" takes the short part
 	timeout $(FAULT_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(FAULT_ARGS) tests/fault
+
+# A node of its own (or the cluster that KUBECONFIG names), images of this tree, the chart, load.
+e2e: $(STAMP) ## install, upgrade, kill and remove Sluice on a real Kubernetes node; E2E_ARGS="-m smoke" takes the short part
+	timeout $(E2E_SECONDS) $(BIN)/pytest -q $(E2E_ARGS) tests/e2e
+
+programs: $(STAMP) ## build what a node consists of, Helm and kubeconform (Go, cached); needs root for Debian's packages
+	@cd tests && ../$(BIN)/python -m cluster build
+
+cluster-up: $(STAMP) ## start a Kubernetes node on this machine (root); make cluster-up again starts what does not run
+	@cd tests && ../$(BIN)/python -m cluster up
+
+cluster-down: $(STAMP) ## end that node and remove every trace of it
+	@cd tests && ../$(BIN)/python -m cluster down
+
+images: $(STAMP) ## build the four images, their bills of material and the list of digests into dist/
+	@cd tests && ../$(BIN)/python -m cluster.sbom
 
 # Real Kafka, MongoDB protocol and Redis for trying things; tests start their own.
 backends: $(STAMP) ## run Kafka, MongoDB's protocol and Redis until Ctrl-C; prints what to export
@@ -72,6 +90,8 @@ lint: $(STAMP) ## format, style, types, layers, locks, and whether generated fil
 	$(BIN)/python -m sluice.crd --check
 	$(BIN)/python -m sluice.metrics_page --check
 	$(BIN)/python -m sluice_cli.settings_page --check
+	$(BIN)/python charts/generate.py --check
+	$(BIN)/python charts/readme.py --check
 	@! grep -nE '^(torch|triton|nvidia|cuda)' $(TORCHLESS:%=requirements/%.txt) \
 		|| { echo "torch belongs to the trainer alone; take it out of that member's dependencies" >&2; exit 1; }
 

@@ -64,14 +64,14 @@ def _refusal(port: int) -> str | None:
     return None
 
 
-def bound(port: int) -> socket.socket:
-    """Return a socket that holds ``port``; raises OSError if it cannot be had."""
+def bound(port: int, host: str = HOST) -> socket.socket:
+    """Return a socket that holds ``port`` of ``host``; raises OSError if it cannot be had."""
     taken = socket.socket()
     try:
         taken.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         )  # as servers do: old connections do not matter
-        taken.bind((HOST, port))
+        taken.bind((host, port))
     except OSError:
         taken.close()
         raise

@@ -14,6 +14,8 @@ from sluice.settings import PREFIX, Settings
 from sluice.web.server import ServerSettings
 from sluice_cli.controller import ControllerSettings
 from sluice_faiss.settings import FaissSettings
+from sluice_operator.settings import OperatorSettings
+from sluice_recommender.preparing import PrepareSettings
 from sluice_recommender.settings import ApiSettings, ProfilesSettings
 from sluice_trainer.settings import TrainerSettings
 
@@ -23,8 +25,10 @@ SECTIONS: Final[dict[str, tuple[type[Settings], type[Settings] | None]]] = {
     "Whatever listens: `sluice-recommender api` and `sluice-faiss`": (ServerSettings, Settings),
     "`sluice-recommender api`": (ApiSettings, ServerSettings),
     "`sluice-recommender profiles`": (ProfilesSettings, Settings),
+    "`sluice-recommender prepare`": (PrepareSettings, Settings),
     "`sluice-faiss`": (FaissSettings, ServerSettings),
     "`sluice-trainer`": (TrainerSettings, Settings),
+    "`sluice-operator`": (OperatorSettings, Settings),
     "The local controller, which `sluice up` starts": (ControllerSettings, Settings),
 }
 """Title → its settings type, and the type whose settings another section tells."""

@@ -42,6 +42,10 @@ class RolloutExposition(Collector):
 
         return counted
 
+    def forget(self, model: str) -> None:
+        """Expose a model's state no more: it is gone."""
+        self._states.pop(model, None)
+
     def status(self) -> dict[str, Any]:
         """Return the states as JSON values, by model."""
         return {"rollouts": msgspec.to_builtins(self._states)}

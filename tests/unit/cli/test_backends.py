@@ -2,13 +2,14 @@
 
 import fcntl
 import socket
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from sluice_cli.backends import BackendUnavailable, Mongo, cache, ports, redis, running, server, tools
+from sluice_cli.backends import BackendUnavailable, Mongo, Redis, cache, ports, redis, running, server, tools
 from sluice_cli.backends.kafka import settings
 from sluice_cli.backends.kafka.settings import Listener
 from sluice_cli.main import app
@@ -94,6 +95,25 @@ def test_ports_of_last_time_are_taken_again_if_they_are_free_and_of_the_same_nam
     assert server._chosen(remembered, ("main", "secure")).keys() == {"main", "secure"}
     with socket.create_server((ports.HOST, port)):
         assert server._chosen(remembered, ("main",)) != {"main": port}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without settings")
+def test_a_server_listens_at_the_address_it_was_given_and_there_alone(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Redis, "fetch", lambda _: Path("/usr/bin/redis-server"))
+        made = Redis(tmp_path, host="127.0.0.2")
+        made._ports = server._chosen(tmp_path / "none", ("main",), "127.0.0.2")
+        assert made.address.startswith("127.0.0.2:")
+        made.command()
+    port = made.address.rpartition(":")[2]
+    assert (tmp_path / "redis.conf").read_text().splitlines()[:2] == ["bind 127.0.0.2", f"port {port}"]
+
+
+def test_an_address_of_another_machine_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(
+        BackendUnavailable, match=r"192\.0\.2\.1 cannot be listened on \(.*\); give an address"
+    ):
+        Redis(tmp_path, host="192.0.2.1").start()
 
 
 # What is missing is told with its fix

@@ -124,6 +124,13 @@ def test_ready_only_while_everything_wanted_serves(client, state):
     assert client.simulate_get("/healthz").status_code == 200
 
 
+def test_it_serves_while_it_loads_one_more(client, state):
+    loaded = (LoadedSnapshot("s1", "d", 3, 10),)
+    state[0] = WorkerState(wanted=("s1", "s2"), loaded=loaded, overlay=LIVE)
+    assert client.simulate_get("/readyz").status_code == 503
+    assert client.simulate_get("/servez").status_code == 200
+
+
 def test_metrics_count_by_route(client):
     search(client)
     assert 'sluice_requests_total{route="/v1/search",status="200"}' in client.simulate_get("/metrics").text

@@ -11,12 +11,12 @@ from sluice.snapshot import ids
 from sluice_faiss.board import Board
 from sluice_faiss.settings import FaissSettings
 from sluice_faiss.wanted import WorkerState
-from sluice_faiss.watch import WantedFile
+from sluice_faiss.watch import Desired
 
 
 def test_the_wanted_file_is_followed(tmp_path):
     path = tmp_path / "wanted"
-    wanted = WantedFile(path)
+    wanted = Desired(path)
     assert wanted().ids == ()
     path.write_text('["a"]')
     assert wanted().ids == ("a",)
@@ -30,7 +30,7 @@ def test_the_wanted_file_is_followed(tmp_path):
 
 def test_a_broken_wanted_file_is_told_once_per_change(tmp_path):
     path = tmp_path / "wanted"
-    wanted = WantedFile(path)
+    wanted = Desired(path)
     with capture_logs() as lines:
         path.write_text('["a"')
         for _ in range(3):

@@ -11,6 +11,7 @@ from sluice_faiss.wanted import (
     Wanted,
     WorkerState,
     not_ready,
+    not_serving,
     parse,
     refusal,
     to_drop,
@@ -118,6 +119,20 @@ def test_the_overlay_of_a_pod_is_as_far_as_that_of_its_last_worker():
     assert not together(states, 3).overlay.caught_up, "one has not told yet"
     assert not together([*states, WorkerState()], 3).overlay.caught_up
     assert together([*states, WorkerState()], 3).overlay.position == {"0": 0, "1": 0}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (WorkerState(wanted=("a",), loaded=(A,)), "overlay"),
+        (WorkerState(overlay=LIVE), None),
+        (WorkerState(overlay=LIVE, wanted=("a", "b"), loaded=(A,)), None),
+        (WorkerState(overlay=LIVE, wanted=("b",), loaded=(A,)), "b: still loading"),
+    ],
+)
+def test_serving_means_something_wanted_serves(state, reason):
+    found = not_serving(state)
+    assert found is None if reason is None else reason in found
 
 
 @pytest.mark.parametrize(

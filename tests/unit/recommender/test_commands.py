@@ -1,5 +1,6 @@
 """The commands of both services with settings they cannot use: one sentence, exit code 2."""
 
+import signal
 import socket
 import sys
 
@@ -9,7 +10,7 @@ from sluice import logs
 from sluice.errors import InvalidSetting
 from sluice_faiss import __main__ as faiss
 from sluice_recommender import __main__ as recommender
-from sluice_recommender.settings import pod_urls
+from sluice_recommender.settings import ApiSettings, ProfilesSettings, experiment_of, pod_urls
 
 MODEL = """
 apiVersion: sluice.dev/v1alpha1
@@ -37,7 +38,10 @@ def run(monkeypatch, tmp_path, capsys):
         [sentence] = capsys.readouterr().err.splitlines()
         return sentence
 
-    return _run
+    heeded = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield _run
+    for number, handler in heeded.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,13 @@ def test_the_recommender_names_the_setting(run, command, settings, named):
         ({"require_keys": "read,root"}, "SLUICE_REQUIRE_KEYS names root"),
         ({"local": "perhaps"}, "SLUICE_LOCAL"),
         ({"keys_file": "home.yaml"}, "home.yaml: it is not JSON"),
+        ({"faiss_stable_urls": "dns+http://:8081"}, "dns+http://name:port"),
+        ({"faiss_stable_urls": "dns+https://pods:8081"}, "dns+http://name:port"),
+        ({"faiss_stable_urls": "http://pods:http"}, "http://host:port"),
+        ({"follow_model": "perhaps"}, "SLUICE_FOLLOW_MODEL"),
+        ({"follow_model": "true", "model_file": ""}, "SLUICE_MODEL_FILE"),
+        ({"follow_model": "true", "model_file": "absent.yaml", "experiment": "als"}, "SLUICE_EXPERIMENT"),
+        ({"follow_model": "true", "faiss_stable_urls": "ftp://pod"}, "SLUICE_FAISS_STABLE_URLS"),
     ],
 )
 def test_the_api_names_its_own_settings(run, settings, named):
@@ -110,6 +121,26 @@ def test_every_model_may_have_pods_of_its_own(text, found):
 def test_a_model_without_pods_or_with_two_lists_is_refused(text):
     with pytest.raises(InvalidSetting, match=r"default\.home, default\.site"):
         pod_urls(text, "FAISS_STABLE_URLS", MODELS)
+
+
+def test_of_models_that_are_followed_some_may_be_missing():
+    text = "default.home=dns+http://home:1;default.site=http://c"
+    assert pod_urls(text, "X", ["default.home"], more=True)["default.home"] == ["dns+http://home:1"]
+    with pytest.raises(InvalidSetting, match=r"default\.other"):
+        pod_urls(text, "X", ["default.other"], more=True)
+    with pytest.raises(InvalidSetting, match="once"):
+        pod_urls(text + ";default.site=http://d", "X", ["default.home"], more=True)
+
+
+@pytest.mark.parametrize("kind", [ApiSettings, ProfilesSettings])
+def test_an_experiment_waits_for_the_models_that_it_names(kind):
+    settings = kind(experiment="als@2026-11-21: home=50, default.site=50", follow_model=True)
+    assert experiment_of(settings, []) is None
+    assert experiment_of(settings, ["default.home", "default.third"]) is None
+    found = experiment_of(settings, MODELS)
+    assert [arm.model for arm in found.arms] == MODELS
+    with pytest.raises(InvalidSetting, match="names the model"):
+        experiment_of(kind(experiment=settings.experiment), ["default.home"])
 
 
 def test_a_port_in_use_is_named(run):

@@ -11,7 +11,7 @@ import pytest
 
 from sluice_recommender.api import pods as limits
 from sluice_recommender.api.pods import Pods, Resting, SearchFailed, UnknownItem
-from sluice_recommender.api.wire import CONNECT_TIMEOUT_S, MAX_ANSWER_BYTES, RESOLVED_S, Wire
+from sluice_recommender.api.wire import CONNECT_TIMEOUT_S, MAX_ANSWER_BYTES, RESOLVED_S, Reply, Wire
 
 FOUND = b'{"snapshot":"s1","items":[{"item_id":"a","score":0.5},{"item_id":"b","score":null}]}'
 
@@ -349,3 +349,81 @@ def test_the_least_busy_pod_is_asked_first(pod, speaking, pods, monkeypatch):
     assert [client.search(b"{}") for _ in range(6)] == [[("a", 0.5)]] * 6
     assert slow.asked == 1
     waiting.join()
+
+
+def test_pods_that_come_are_asked_and_those_that_go_are_not(pod, pods):
+    old, new = pod(), pod()
+    client = pods(old.url)
+    client.search(b"{}")
+    client.replace([old.url, new.url])
+    for _ in range(4):
+        client.search(b"{}")
+    assert new.asked == 2
+    client.replace([new.url])
+    for _ in range(4):
+        client.search(b"{}")
+    assert old.asked == 3
+    client.replace([])
+    with pytest.raises(SearchFailed, match="configured"):
+        client.search(b"{}")
+
+
+def test_a_pod_that_stays_goes_on_resting(pod, pods):
+    now, busy = [0.0], pod(503, b"{}")
+    client = pods(busy.url, clock=lambda: now[0])
+    for rest in (0.1, 0.2):
+        with pytest.raises(SearchFailed):
+            client.search(b"{}")
+        client.replace([busy.url, "http://127.0.0.1:9"])
+        client.replace([busy.url])
+        with pytest.raises(Resting):
+            client.search(b"{}")
+        now[0] += rest
+    assert busy.asked == 2
+
+
+def test_a_pod_that_goes_keeps_no_connection_once_it_has_answered(pods, monkeypatch):
+    monkeypatch.setattr(limits, "ANSWER_S", 10.0)
+    monkeypatch.setattr(limits, "TOTAL_S", 10.0)
+    words, answered, closed = [], threading.Event(), []
+    monkeypatch.setattr(Wire, "close", lambda wire: closed.append(wire))
+
+    def search(wire, body, deadline):
+        words.append(body)
+        assert answered.wait(30)
+        return Reply(200, FOUND)
+
+    monkeypatch.setattr(Wire, "search", search)
+    client, found = pods("http://gone:80"), []
+    asking = threading.Thread(target=lambda: found.append(client.search(b"{}")))
+    asking.start()
+    while not words:
+        time.sleep(0.001)
+    client.replace([])
+    assert closed == [], "it is still answering"
+    answered.set()
+    asking.join()
+    assert found == [[("a", 0.5)]]
+    assert len(closed) == 1
+
+
+def test_while_pods_change_no_search_fails(pod, pods):
+    urls = [pod().url for _ in range(3)]
+    client, over, failed = pods(*urls), threading.Event(), []
+
+    def ask():
+        while not over.is_set():
+            try:
+                client.search(b"{}")
+            except SearchFailed as error:
+                failed.append(error)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    for turn in range(60):
+        client.replace([urls[turn % 3], urls[(turn + 1) % 3]])
+    over.set()
+    for thread in asking:
+        thread.join()
+    assert failed == []

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice import models
 from sluice.backing import Backing
 from sluice.errors import SluiceError, StorageUnavailable
+from sluice.lifetime import Lifetime
 from sluice_recommender.profiles import worker
 from sluice_recommender.profiles.process import ProfilesProcess
 from sluice_recommender.settings import ProfilesSettings
@@ -53,12 +53,16 @@ class Outage:
         return made
 
 
+def settings(folder: Path) -> ProfilesSettings:
+    (folder / "model.yaml").write_bytes(MODEL)
+    return ProfilesSettings(home=str(folder), model_file=str(folder / "model.yaml"))
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[ProfilesProcess]:
     """The processes that came to run."""
     running: list[ProfilesProcess] = []
     monkeypatch.setattr(ProfilesProcess, "run", lambda self, stopping: running.append(self))
-    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     monkeypatch.setattr(worker, "PAUSE_S", 0.0)
     return running
 
@@ -66,7 +70,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[ProfilesProcess]:
 def test_a_log_that_does_not_answer_is_waited_for(tmp_path: Path, monkeypatch, ran) -> None:
     outage = Outage(StorageUnavailable("no broker answers"), 3)
     monkeypatch.setattr(worker, "Backing", outage.backing)
-    worker.run(ProfilesSettings(home=str(tmp_path)), [models.parse(MODEL, "model.yaml")])
+    worker.run(settings(tmp_path), Lifetime())
     assert len(ran) == 1
     assert (outage.opened, outage.closed) == (4, 3), "what failed is given back"
 
@@ -75,7 +79,7 @@ def test_what_no_waiting_mends_is_told_at_once(tmp_path: Path, monkeypatch, ran)
     outage = Outage(SluiceError("topics of one source need equally many partitions"), 3)
     monkeypatch.setattr(worker, "Backing", outage.backing)
     with pytest.raises(SluiceError, match="equally many"):
-        worker.run(ProfilesSettings(home=str(tmp_path)), [models.parse(MODEL, "model.yaml")])
+        worker.run(settings(tmp_path), Lifetime())
     assert ran == []
 
 

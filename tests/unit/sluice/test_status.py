@@ -110,3 +110,36 @@ def test_a_client_that_is_gone_before_its_answer_is_not_worth_a_line(
             time.sleep(0.001)
     assert said == []
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1"])
+def test_it_listens_on_any_address_of_either_family(host: str) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    try:
+        server = status.serve(host, 0)
+    except InvalidSetting as error:
+        if "address family" in str(error) or "cannot assign" in str(error):
+            pytest.skip("no IPv6 here")
+        raise
+    local = "[::1]" if host == "::1" else "127.0.0.1"
+    with urllib3.PoolManager(retries=False, timeout=5.0) as http:
+        assert http.request("GET", f"http://{local}:{server.server_port}/healthz").status == 200
+    server.stop()
+
+
+def test_its_start_asks_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> str:
+        raise AssertionError("asked")
+
+    for name in ("getfqdn", "gethostbyaddr", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, silent)
+    status.serve("0.0.0.0", 0).stop()
+
+
+def test_a_process_that_is_stuck_is_unhealthy_and_says_why() -> None:
+    server = status.serve("127.0.0.1", 0, stuck=lambda: "no round has begun for 120 s")
+    with urllib3.PoolManager(retries=False, timeout=5.0) as http:
+        answer = http.request("GET", f"http://127.0.0.1:{server.server_port}/healthz")
+    server.stop()
+    assert (answer.status, answer.data) == (503, b"no round has begun for 120 s")

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from sluice_cli.backends import ports
 from sluice_cli.backends.kafka import Kafka
 from sluice_cli.backends.mongo import Mongo
 from sluice_cli.backends.redis import Redis
@@ -18,12 +19,12 @@ __all__ = ["BackendUnavailable", "Backends", "Kafka", "Mongo", "Proxy", "Redis",
 
 
 class Backends:
-    """All three side by side, each in a folder of its own below ``folder``."""
+    """All three side by side at one address, each in a folder of its own below ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
-        self.kafka = Kafka(folder / "kafka")
-        self.mongo = Mongo(folder / "mongo")
-        self.redis = Redis(folder / "redis")
+    def __init__(self, folder: Path, *, host: str = ports.HOST) -> None:
+        self.kafka = Kafka(folder / "kafka", host=host)
+        self.mongo = Mongo(folder / "mongo", host=host)
+        self.redis = Redis(folder / "redis", host=host)
 
     @property
     def all(self) -> tuple[Server, ...]:

@@ -20,9 +20,15 @@ class Redis(Server):
     name = "redis"
 
     def __init__(
-        self, folder: Path, *, secure: bool = False, password: str | None = None, append_only: bool = True
+        self,
+        folder: Path,
+        *,
+        host: str = ports.HOST,
+        secure: bool = False,
+        password: str | None = None,
+        append_only: bool = True,
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, host=host)
         self._secure, self._password, self._append_only = secure, password, append_only
         self.port_names = ("main", "secure") if secure else ("main",)
 
@@ -54,7 +60,7 @@ class Redis(Server):
     def command(self) -> list[str]:
         """Write its settings and return what runs it."""
         if self._secure:
-            tls.make(self.folder / "tls")
+            tls.make(self.folder / "tls", self.host)
         file = self.folder / "redis.conf"
         file.touch(mode=0o600)
         file.write_text("\n".join(self._settings()) + "\n")
@@ -62,7 +68,7 @@ class Redis(Server):
 
     def answers(self) -> bool:
         """Return whether a ping is answered; it listens before its data are loaded."""
-        if not ports.listens(self._ports["main"]):
+        if not ports.listens(self._ports["main"], self.host):
             return False
         with self._client() as client:
             try:
@@ -72,16 +78,19 @@ class Redis(Server):
 
     def _client(self) -> redis.Redis:
         once = Retry(NoBackoff(), 0)
-        return redis.Redis(port=self._ports["main"], password=self._password, socket_timeout=2.0, retry=once)
+        port = self._ports["main"]
+        return redis.Redis(self.host, port, password=self._password, socket_timeout=2.0, retry=once)
 
     def _settings(self) -> list[str]:
         settings = [
-            f"bind {ports.HOST}",
+            f"bind {self.host}",
             f"port {self._ports['main']}",
             f"dir {_quoted(str(self.folder))}",
             'save ""',
             f"appendonly {'yes' if self._append_only else 'no'}",
         ]
+        if self.host != ports.HOST:
+            settings.append("protected-mode no")  # else only clients of a loopback address are let in
         if self._password:
             settings.append(f"requirepass {_quoted(self._password)}")
         if self._secure:

@@ -17,13 +17,16 @@ _POLL_S: Final = 0.05
 
 
 class Server(ABC):
-    """One server over a folder of its own; ports and data outlive its process, and also this object."""
+    """One server over a folder of its own; ports and data outlive its process, and also this object.
+
+    ``host`` is the address of this machine that it listens on and tells its clients.
+    """
 
     name: ClassVar[str]
     port_names: tuple[str, ...] = ("main",)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, *, host: str = ports.HOST) -> None:
+        self.folder, self.host = folder.absolute(), host
         self._ports: dict[str, int] = {}
         self._process = Process(self.folder / f"{self.name}.log")
 
@@ -56,7 +59,7 @@ class Server(ABC):
 
     def address_of(self, name: str) -> str:
         """Return ``host:port`` of one of its listeners."""
-        return f"{ports.HOST}:{self._ports[name]}"
+        return f"{self.host}:{self._ports[name]}"
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it serves; from the first time on at the same ports.
@@ -65,6 +68,7 @@ class Server(ABC):
         """
         if self.running:
             return
+        ports.check_is_ours(self.host)
         self.fetch()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._ports:
@@ -92,11 +96,11 @@ class Server(ABC):
         """Someone else may take a port between choosing and listening; then others are tried."""
         remembered = self.folder / f"{self.name}-ports.json"
         for left in reversed(range(_TRIES)):
-            self._ports = _chosen(remembered, self.port_names)
+            self._ports = _chosen(remembered, self.port_names, self.host)
             try:
                 self._run()
             except BackendUnavailable:
-                taken = [port for port in self._ports.values() if not ports.is_free(port)]
+                taken = [port for port in self._ports.values() if not ports.is_free(port, self.host)]
                 self._ports = {}
                 if not (taken and left):
                     raise
@@ -118,10 +122,10 @@ class Server(ABC):
             time.sleep(0 if ready else _POLL_S)
 
 
-def _chosen(remembered: Path, names: tuple[str, ...]) -> dict[str, int]:
+def _chosen(remembered: Path, names: tuple[str, ...], host: str = ports.HOST) -> dict[str, int]:
     """Return the ports of last time if they are free, else new ones."""
     if remembered.exists():
         before: dict[str, int] = json.loads(remembered.read_bytes())
-        if before.keys() == set(names) and all(map(ports.is_free, before.values())):
+        if before.keys() == set(names) and all(ports.is_free(port, host) for port in before.values()):
             return before
-    return dict(zip(names, ports.free(len(names)), strict=True))
+    return dict(zip(names, ports.free(len(names), host), strict=True))

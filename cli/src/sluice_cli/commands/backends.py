@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice_cli.commands.shell import interrupt_on_sigterm
+from sluice_cli.ports import HOST
 
 if TYPE_CHECKING:
     from sluice_cli.backends import Backends
@@ -25,16 +26,20 @@ def backends(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Keep their data here; a temporary folder by default.")
     ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Listen on this address of this machine, and tell it to clients.")
+    ] = HOST,
 ) -> None:
     """Run Kafka, a server of MongoDB's protocol and Redis until Ctrl-C, and print the lines to export.
 
     Needs Java 17, Maven and redis-server; what they need is fetched once. With --folder data and ports are
-    the same the next time.
+    the same the next time. They ask for no login: give --host only an address that nobody else reaches.
 
     \b
     Examples:
       sluice backends
       sluice backends --folder .backends
+      sluice backends --host 10.99.0.1
       sluice backends fetch
     """
     if context.invoked_subcommand is not None:
@@ -43,7 +48,7 @@ def backends(
 
     interrupt_on_sigterm()
     try:
-        with running.registered(), _folder(folder) as place, Backends(place) as started:
+        with running.registered(), _folder(folder) as place, Backends(place, host=host) as started:
             _tell(started)
             signal.pause()
     except KeyboardInterrupt:

@@ -1,20 +1,21 @@
-"""The CRD of RecommenderModel, generated from the types in :mod:`sluice.model`.
+"""The CRDs of RecommenderModel and IndexSnapshot, generated from their types.
 
-``python -m sluice.crd`` writes it, ``--check`` exits 1 if the file is not current. CRDs take structural
-schemas only: no ``$ref``, no ``anyOf`` with null, no ``additionalProperties: false`` beside properties.
+``python -m sluice.crd`` writes them, ``--check`` exits 1 if a file is not current.
 """
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import msgspec
 import yaml
 
-from sluice.model import API_VERSION, KIND, ModelSpec
+from sluice import index_snapshot, structural
+from sluice.index_snapshot import IndexSnapshotSpec, SnapshotPhase
+from sluice.model import API_VERSION, KIND, ModelSpec, Spec
+from sluice.structural import Schema
 
-FILE: Final = Path("manifests/crds/recommendermodels.sluice.dev.yaml")
-Schema = dict[str, Any]
+FOLDER: Final = Path("manifests/crds")
+FILE: Final = FOLDER / "recommendermodels.sluice.dev.yaml"
 
 _RULES: Final = {
     "Step": [
@@ -22,6 +23,12 @@ _RULES: Final = {
             "rule": "[has(self.shadow), has(self.setWeight), has(self.pause), has(self.gate)]"
             ".filter(present, present).size() == 1",
             "message": "a step needs exactly one of shadow, setWeight, pause, gate",
+        }
+    ],
+    "IndexSnapshotSpec": [
+        {
+            "rule": "self == oldSelf",
+            "message": "an IndexSnapshot never changes; another snapshot is another object",
         }
     ],
     "Gate": [
@@ -32,32 +39,110 @@ _RULES: Final = {
         {"rule": "!has(self.compareTo) || has(self.margin)", "message": "compareTo needs a margin"},
     ],
 }
-_COLUMNS: Final = [
-    {"name": "Algorithm", "type": "string", "jsonPath": ".spec.algorithm.type"},
-    {"name": "Phase", "type": "string", "jsonPath": ".status.rollout.phase"},
-    {"name": "Stable", "type": "string", "jsonPath": ".status.rollout.stable"},
-    {"name": "Candidate", "type": "string", "jsonPath": ".status.rollout.candidate"},
-    {"name": "Weight", "type": "integer", "jsonPath": ".status.rollout.weight"},
-    {"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.rollout.message"},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-]
-_OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_AGE: Final = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+_CONDITIONS: Final = {
+    "type": "array",
+    "maxItems": 8,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+    "items": {
+        "type": "object",
+        "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+        "properties": {
+            "type": {"type": "string", "maxLength": 316},
+            "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+            "reason": {"type": "string", "maxLength": 1024},
+            "message": {"type": "string", "maxLength": 32768},
+            "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+            "lastTransitionTime": {"type": "string", "format": "date-time", "maxLength": 64},
+        },
+    },
+}
 
 
-def definition() -> Schema:
-    """Return the CustomResourceDefinition."""
+class Kind(NamedTuple):
+    """One kind: its names, what ``kubectl get`` shows of it, and the types of its spec and status."""
+
+    name: str
+    short: str
+    description: str
+    columns: list[Schema]
+    spec: type[Spec]
+    status: Schema
+
+    @property
+    def plural(self) -> str:
+        """Return the name of its collection."""
+        return f"{self.name.lower()}s"
+
+    @property
+    def file(self) -> Path:
+        """Return where its CRD lies."""
+        return FOLDER / f"{self.plural}.{API_VERSION.split('/')[0]}.yaml"
+
+
+MODEL: Final = Kind(
+    KIND,
+    "recm",
+    "What to learn, from what, and how to let each snapshot through.",
+    [
+        {"name": "Algorithm", "type": "string", "jsonPath": ".spec.algorithm.type"},
+        {"name": "Phase", "type": "string", "jsonPath": ".status.rollout.phase"},
+        {"name": "Stable", "type": "string", "jsonPath": ".status.rollout.stable"},
+        {"name": "Candidate", "type": "string", "jsonPath": ".status.rollout.candidate"},
+        {"name": "Weight", "type": "integer", "jsonPath": ".status.rollout.weight"},
+        {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+        {"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.rollout.message"},
+        _AGE,
+    ],
+    ModelSpec,
+    {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": True,
+        "properties": {
+            "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+            "conditions": _CONDITIONS,
+        },
+    },
+)
+SNAPSHOT: Final = Kind(
+    index_snapshot.KIND,
+    "isnap",
+    "One snapshot of a model: where it lies and what it is known by. The operator makes and deletes them.",
+    [
+        {"name": "Model", "type": "string", "jsonPath": ".spec.model"},
+        {"name": "Algorithm", "type": "string", "jsonPath": ".spec.algorithm"},
+        {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+        {"name": "Digest", "type": "string", "jsonPath": ".status.shortDigest"},
+        {"name": "URI", "type": "string", "priority": 1, "jsonPath": ".spec.uri"},
+        _AGE,
+    ],
+    IndexSnapshotSpec,
+    {
+        "type": "object",
+        "properties": {
+            "phase": {"type": "string", "enum": sorted(phase.value for phase in SnapshotPhase)},
+            "shortDigest": {"type": "string", "maxLength": 64},
+        },
+    },
+)
+KINDS: Final = (MODEL, SNAPSHOT)
+
+
+def definition(kind: Kind = MODEL) -> Schema:
+    """Return a CustomResourceDefinition."""
     group, version = API_VERSION.split("/")
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"recommendermodels.{group}"},
+        "metadata": {"name": f"{kind.plural}.{group}"},
         "spec": {
             "group": group,
             "names": {
-                "kind": KIND,
-                "plural": "recommendermodels",
-                "singular": "recommendermodel",
-                "shortNames": ["recm"],
+                "kind": kind.name,
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
                 "categories": ["sluice"],
             },
             "scope": "Namespaced",
@@ -67,86 +152,38 @@ def definition() -> Schema:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": _COLUMNS,
-                    "schema": {"openAPIV3Schema": _root()},
+                    "additionalPrinterColumns": kind.columns,
+                    "schema": {"openAPIV3Schema": _root(kind)},
                 }
             ],
         },
     }
 
 
-def _root() -> Schema:
+def _root(kind: Kind) -> Schema:
     return {
         "type": "object",
-        "description": "What to learn, from what, and how to let each snapshot through.",
+        "description": kind.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec_schema(),
-            "status": _OPEN,
+            "spec": spec_schema(kind.spec),
+            "status": kind.status,
         },
     }
 
 
-def spec_schema() -> Schema:
+def spec_schema(spec: type[Spec] = ModelSpec) -> Schema:
     """Return the structural schema of ``spec``."""
-    made = msgspec.json.schema(ModelSpec)
-    definitions = made["$defs"]
-    return _structural(made, definitions)
+    return structural.schema(spec, _RULES)
 
 
-def _structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
-    """Inline references and drop what a structural schema may not hold."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        inlined = _structural(definitions[name], definitions)
-        return inlined | ({"x-kubernetes-validations": _RULES[name]} if name in _RULES else {})
-    if "anyOf" in schema:
-        return _union([each for each in schema["anyOf"] if each != {"type": "null"}], definitions)
-    kept = {key: value for key, value in schema.items() if key in _KEPT}
-    if "default" in schema and isinstance(schema["default"], str | int | bool):
-        kept["default"] = schema["default"]
-    if "properties" in schema:
-        kept["properties"] = {
-            name: _structural(each, definitions) for name, each in schema["properties"].items()
-        }
-    if isinstance(schema.get("additionalProperties"), dict):
-        kept["additionalProperties"] = _structural(schema["additionalProperties"], definitions)
-    if "items" in schema:
-        kept["items"] = _structural(schema["items"], definitions)
-    if "enum" in schema:
-        kept["type"] = "string"
-    return kept
-
-
-_KEPT: Final = (
-    "type",
-    "description",
-    "required",
-    "enum",
-    "pattern",
-    "minimum",
-    "maximum",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "maxProperties",
-)
-
-
-def _union(options: list[Schema], definitions: dict[str, Schema]) -> Schema:
-    if len(options) == 1:
-        return _structural(options[0], definitions)
-    return {"x-kubernetes-int-or-string": True}
-
-
-def render() -> str:
-    """Return the file's text."""
-    head = "# Generated from sluice.model by `python -m sluice.crd`; do not edit.\n"
-    return head + yaml.dump(definition(), Dumper=_NoAliases, sort_keys=False, width=110)
+def render(kind: Kind = MODEL) -> str:
+    """Return a file's text."""
+    head = f"# Generated from {kind.spec.__module__} by `python -m sluice.crd`; do not edit.\n"
+    return head + yaml.dump(definition(kind), Dumper=_NoAliases, sort_keys=False, width=110)
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -155,13 +192,17 @@ class _NoAliases(yaml.SafeDumper):
 
 
 def main() -> None:
-    """Write or check the file."""
-    text = render()
+    """Write or check the files."""
     if "--check" not in sys.argv:
-        FILE.parent.mkdir(parents=True, exist_ok=True)
-        FILE.write_text(text)
-    elif not FILE.exists() or FILE.read_text() != text:
-        print(f"{FILE} is not current; run python -m sluice.crd", file=sys.stderr)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            kind.file.write_text(render(kind))
+        return
+    stale = [
+        str(kind.file) for kind in KINDS if not kind.file.exists() or kind.file.read_text() != render(kind)
+    ]
+    if stale:
+        print(f"{' and '.join(stale)}: not current; run python -m sluice.crd", file=sys.stderr)
         sys.exit(1)
 
 

@@ -53,6 +53,10 @@ class Membership(Protocol):
     Used by one thread. Raises :class:`~sluice.errors.StorageUnavailable` when the log cannot answer.
     """
 
+    @property
+    def joined(self) -> bool:
+        """Whether the group has ever taken it in and said what it is to read, be it nothing; for any thread."""
+
     def read(self, positions: Mapping[Partition, int], limit: int, timeout_s: float) -> list[StoredRecord]:
         """Return records like :meth:`EventLog.read`, of assigned partitions at ``positions``.
 

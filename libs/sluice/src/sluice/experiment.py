@@ -98,6 +98,12 @@ def parse(text: str, models: Sequence[str]) -> Experiment | None:
     return Experiment(name=name, since=_time(since), arms=arms)
 
 
+def named(text: str) -> list[str]:
+    """Return the models that a setting names, as it writes them."""
+    shares = text.partition(": ")[2].split(",")
+    return [share.partition("=")[0].strip() for share in shares if share.strip()]
+
+
 def _time(text: str) -> float:
     """Return the Unix seconds of an ISO date or time, in UTC unless it says otherwise."""
     try:

@@ -17,13 +17,18 @@ MAX_BYTES = 256 * 1024
 
 def load(path: Path) -> RecommenderModel:
     """Read and check a model file; raises :class:`InvalidModel` with one sentence per problem."""
+    return parse(content(path), str(path))
+
+
+def content(path: Path) -> bytes:
+    """Read a model file; raises :class:`InvalidModel` if it cannot be read or is too large to be one."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidModel([f"{path}: {error.strerror}; give an existing RecommenderModel file"]) from error
     if len(data) > MAX_BYTES:
         raise InvalidModel([f"{path}: over {MAX_BYTES} bytes; a RecommenderModel is smaller"])
-    return parse(data, str(path))
+    return data
 
 
 def parse(data: bytes, name: str) -> RecommenderModel:

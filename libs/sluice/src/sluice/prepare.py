@@ -29,15 +29,23 @@ def prepare(
 
     Raises :class:`~sluice.errors.StorageUnavailable` where a server does not answer.
     """
+    sources = dict.fromkeys(model.spec.source.name for model in models)
+    return prepare_names(settings, list(sources), [model.key for model in models], partitions)
+
+
+def prepare_names(
+    settings: Settings, sources: Sequence[str], models: Sequence[str], partitions: int = PARTITIONS
+) -> list[Told]:
+    """Do what :func:`prepare` does, for sources and models (``<namespace>.<name>``) known by name only."""
     backing, told = Backing(settings), list[Told]()
-    for source in dict.fromkeys(model.spec.source.name for model in models):
+    for source in sources:
         if settings.kafka:
             log = backing.log(source)
             told += topics(log, source, partitions)
             log.close()
             told += _policies(settings, topics_of(source))
     if backing.shared:
-        told += _indexes(settings, models)
+        told += _indexes(settings, sources, models)
     return told
 
 
@@ -101,7 +109,7 @@ def _judge(names: Topics, found: Mapping[str, Mapping[str, str]]) -> Iterator[To
             )
 
 
-def _indexes(settings: Settings, models: Sequence[RecommenderModel]) -> Iterator[Told]:
+def _indexes(settings: Settings, sources: Sequence[str], models: Sequence[str]) -> Iterator[Told]:
     from sluice.mongo.database import MongoDatabase
     from sluice.mongo.models import prepare_model
     from sluice.mongo.sources import prepare_source
@@ -110,11 +118,11 @@ def _indexes(settings: Settings, models: Sequence[RecommenderModel]) -> Iterator
     assert url is not None
     database = MongoDatabase(url, settings.mongo_database)
     try:
-        for source in dict.fromkeys(model.spec.source.name for model in models):
+        for source in sources:
             prepare_source(database, source)
             yield Told(f"database {settings.mongo_database}: indexes of source {source} are there")
         for model in models:
-            prepare_model(database, model.key)
-            yield Told(f"database {settings.mongo_database}: indexes of model {model.key} are there")
+            prepare_model(database, model)
+            yield Told(f"database {settings.mongo_database}: indexes of model {model} are there")
     finally:
         database.close()

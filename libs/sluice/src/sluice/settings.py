@@ -17,6 +17,13 @@ PREFIX = "SLUICE_"
 S = TypeVar("S", bound="Settings")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+FollowModel = Annotated[
+    bool,
+    Meta(
+        description="Whether a model file may be missing and may change: the process waits for one, and takes a"
+        " changed one over by itself; the last good one stays."
+    ),
+]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

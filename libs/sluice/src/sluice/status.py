@@ -1,5 +1,7 @@
 """``/healthz``, ``/readyz``, ``/metrics`` and ``/status`` of a process that serves nothing else."""
 
+import socket
+import socketserver
 import sys
 import threading
 from collections.abc import Callable
@@ -27,6 +29,15 @@ class StatusServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Bind without looking this machine's own name up: that asks a name server, which may be away."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
     def start(self) -> None:
         """Begin to answer."""
         threading.Thread(target=self.serve_forever, daemon=True, name="status").start()
@@ -49,15 +60,17 @@ def serve(
     status: Status = dict,
     *,
     ready: Reason = lambda: None,
+    stuck: Reason = lambda: None,
     registry: Collector = prometheus_client.REGISTRY,
 ) -> StatusServer:
     """Start answering on ``port`` (0 = any free one); raises :class:`InvalidSetting` if it cannot be had.
 
-    ``/readyz`` answers 503 with the reason while ``ready`` gives one.
+    ``/readyz`` answers 503 with the reason while ``ready`` gives one, and ``/healthz`` while ``stuck`` does: then
+    the process is to be started again.
     """
     routes: dict[str, Callable[[], Answer]] = {
-        "/healthz": lambda: (HTTPStatus.OK, _TEXT, b"ok"),
-        "/readyz": lambda: _readiness(ready()),
+        "/healthz": lambda: _unless(stuck()),
+        "/readyz": lambda: _unless(ready()),
         "/status": lambda: (HTTPStatus.OK, "application/json", orjson.dumps(status())),
         "/metrics": lambda: _exposition(registry),
     }
@@ -83,7 +96,7 @@ def _answered(path: str, route: Callable[[], Answer]) -> Answer:
         return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"unexpected error, see the log"
 
 
-def _readiness(reason: str | None) -> Answer:
+def _unless(reason: str | None) -> Answer:
     if reason is None:
         return HTTPStatus.OK, _TEXT, b"ok"
     return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, reason.encode()

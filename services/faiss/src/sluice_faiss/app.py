@@ -9,7 +9,7 @@ from sluice.web import probes, problems
 from sluice.web.request_ids import RequestIds
 from sluice_faiss.holder import Held
 from sluice_faiss.resources import SearchResource, SnapshotsResource
-from sluice_faiss.wanted import WorkerState, not_ready
+from sluice_faiss.wanted import WorkerState, not_ready, not_serving
 
 
 def create_app(
@@ -22,4 +22,5 @@ def create_app(
     app.add_route("/v1/search", SearchResource(units))
     app.add_route("/v1/snapshots", SnapshotsResource(state, headroom))
     probes.add_probes(app, lambda: not_ready(state()))
+    app.add_route("/servez", probes.Readyz(lambda: not_serving(state())))
     return app

@@ -24,7 +24,18 @@ class FaissSettings(ServerSettings, frozen=True, kw_only=True):
         int, Meta(ge=1, description="So many items (and forgotten users) the overlay of a worker knows.")
     ] = CAPACITY
     wanted_file: Annotated[
-        str, Meta(description="File naming the wanted snapshots; absent = nothing is wanted.")
+        str,
+        Meta(
+            description="File naming the wanted snapshots; [] in it = nothing is wanted, absent or empty = see"
+            " SLUICE_STABLE_FILE."
+        ),
+    ] = ""
+    stable_file: Annotated[
+        str,
+        Meta(
+            description="File naming what is wanted while the wanted file is absent or empty; may be absent"
+            " itself = nothing."
+        ),
     ] = ""
     memory_bytes: Annotated[
         int, Meta(ge=0, description="Bytes this pod's snapshots may take together; 0 = what the machine has.")
@@ -61,6 +72,11 @@ class FaissSettings(ServerSettings, frozen=True, kw_only=True):
         if not self.wanted_file:
             raise InvalidSetting("SLUICE_WANTED_FILE is empty; set it to the file that names the snapshots")
         return Path(self.wanted_file)
+
+    @property
+    def stable_path(self) -> Path | None:
+        """``stable_file`` as a path."""
+        return Path(self.stable_file) if self.stable_file else None
 
     @property
     def cache_path(self) -> Path:

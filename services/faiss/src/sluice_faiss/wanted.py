@@ -132,6 +132,16 @@ def _least(overlays: Sequence[OverlayState], workers: int) -> OverlayState:
     )
 
 
+def not_serving(state: WorkerState) -> str | None:
+    """Return why searches should go elsewhere; None if something wanted serves, or nothing is wanted.
+
+    While a pod that serves loads one more snapshot, or refuses it, it is not ready by :func:`not_ready`, but it serves.
+    """
+    wanted = set(state.wanted)
+    serves = not wanted or bool(wanted & {each.id for each in state.loaded})
+    return None if serves and state.overlay.caught_up else not_ready(state)
+
+
 def not_ready(state: WorkerState) -> str | None:
     """Return why the pod is not ready; None if everything wanted serves and the overlay is live."""
     if not state.overlay.caught_up:

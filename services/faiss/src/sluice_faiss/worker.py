@@ -19,7 +19,7 @@ from sluice_faiss.live import Live
 from sluice_faiss.memory import Memory
 from sluice_faiss.settings import FaissSettings
 from sluice_faiss.wanted import WorkerState, together
-from sluice_faiss.watch import WantedFile
+from sluice_faiss.watch import Desired
 
 LOOK_S: Final = 0.1
 FIRST_LOOK_S: Final = 30.0
@@ -38,7 +38,12 @@ class FaissWorker:
         store = backing.snapshots(settings.model_key) if settings.store else None
         cache = Cache(settings.cache_path, store, Memory(settings.memory_bytes))
         self._holder = Holder(
-            WantedFile(settings.wanted_path), catalog, cache, board.write, live.bind, self._tail.state
+            Desired(settings.wanted_path, settings.stable_path),
+            catalog,
+            cache,
+            board.write,
+            live.bind,
+            self._tail.state,
         )
         self._board, self._workers = board, settings.workers
         self._loop = Loop("holder", LOOK_S, self._holder.look)

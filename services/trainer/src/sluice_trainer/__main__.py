@@ -2,23 +2,28 @@
 
 import gc
 import os
-import signal
 import sys
-import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import structlog
 
 from sluice import logs, models, settings, statsd
 from sluice.backing import Backing
-from sluice.embedded.home import lock
+from sluice.embedded.home import Home, lock
 from sluice.errors import InvalidSetting, SluiceError, StaleEpoch
+from sluice.following import ModelFiles, awaited, watch
+from sluice.lifetime import Lifetime
 from sluice.metrics import Process
+from sluice.model import RecommenderModel, spec_hash
 from sluice.routing import Remembered
 from sluice.topics import topics_of
 from sluice_trainer.outage import Outage, Stopped
 from sluice_trainer.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from sluice_trainer.status import Page
 
 REPLACED: Final = 3
 """Exit code of a trainer that another one replaced."""
@@ -27,22 +32,62 @@ REPLACED: Final = 3
 def main() -> None:
     """Run until SIGTERM or SIGINT; exit 2 with one sentence if a setting or the model file is wrong.
 
-    A storage that is away is waited for, from the start on.
+    A storage that is away is waited for, from the start on, and so is a model that is followed. Another model ends
+    the work as a signal does, and then the process begins anew.
     """
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
+    lifetime = Lifetime()
+    lifetime.listen()
     try:
-        run(settings.read(TrainerSettings, os.environ))
+        run(settings.read(TrainerSettings, os.environ), lifetime)
     except Stopped:
-        return
+        pass
     except StaleEpoch:  # said already, in the log
         sys.exit(REPLACED)
     except (SluiceError, OSError) as error:
         print(f"sluice-trainer: {error}", file=sys.stderr)
         sys.exit(2)
+    lifetime.end()
 
 
-def run(configured: TrainerSettings) -> None:
+def run(configured: TrainerSettings, lifetime: Lifetime) -> None:
+    """Serve one model until the end of ``lifetime``, from when there is one."""
+    from sluice_trainer.status import Page
+
+    logs.configure("trainer", configured.log_level)
+    page = Page()
+    if not configured.follow_model:
+        model = models.load(configured.model_path)
+        _work(configured, model, _locked_for(configured, model), page, lifetime)
+        return
+    files = ModelFiles([configured.model_path], _learnable)
+    page.serve(configured.status_port, configured.status_host)
+    if found := awaited(files, lifetime.over):
+        looking = watch(files, lifetime.begin_anew)
+        _work(configured, found[0], _locked_for(configured, found[0]), page, lifetime)
+        looking.stop()
+
+
+def _learnable(found: Sequence[RecommenderModel]) -> None:
+    """Raise :class:`~sluice.errors.InvalidModel` for a model whose algorithm this trainer cannot learn."""
+    from sluice_trainer.learners import registry
+
+    for model in found:
+        registry.create(model.spec.algorithm.type, model.spec.algorithm.parameters, 0)
+
+
+def _locked_for(configured: TrainerSettings, model: RecommenderModel) -> IO[str]:
+    return locked(_folder(configured, model), model.key)
+
+
+def _folder(configured: TrainerSettings, model: RecommenderModel) -> Path:
+    return Home(configured.home_path).trainer(model.key) / spec_hash(model.spec)
+
+
+def _work(
+    configured: TrainerSettings, model: RecommenderModel, held: IO[str], page: "Page", lifetime: Lifetime
+) -> None:
     """Wire the trainer to its adapters and drive it."""
     import torch
 
@@ -51,28 +96,21 @@ def run(configured: TrainerSettings) -> None:
     from sluice_trainer.trainer import Trainer
 
     torch.set_num_threads(1)
-    logs.configure("trainer", configured.log_level)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-
-    model = models.load(configured.model_path)
+    os.register_at_fork(after_in_child=held.close)  # or a child that outlives us would keep the folder
+    stopping = lifetime.over
     trainer = Trainer(model, configured.seed)
     backing, source = Backing(configured), model.spec.source.name
+    page.serve(configured.status_port, configured.status_host)
     log = Outage().bridged(lambda: backing.log(source), stopping)
     ends = status.Ends(lambda: log.end_offsets(topics_of(source).interactions))
 
     def describe() -> dict[str, Any]:
         return status.describe(trainer, ends.now())
 
-    folder = backing.home.trainer(model.key) / trainer.position.spec_hash
-    held = locked(folder, model.key)
-    os.register_at_fork(after_in_child=held.close)  # or a child that outlives us would keep the folder
-    registry = status.registry_of(describe)
-    status.serve(configured.status_port, describe, configured.status_host, registry=registry)
+    page.show(describe)
     loop = Loop(
         trainer,
-        folder=folder,
+        folder=_folder(configured, model),
         store=backing.snapshots(model.key),
         log=log,
         catalog=backing.catalog(model.key),
@@ -85,7 +123,7 @@ def run(configured: TrainerSettings) -> None:
     )
     gc.freeze()  # what is here stays: a collection would walk through it, and copy it while a child shares it
     structlog.get_logger().info("trainer started", model=model.key, algorithm=model.spec.algorithm.type)
-    with statsd.Pusher(configured.statsd, Process.TRAINER, registry):
+    with statsd.Pusher(configured.statsd, Process.TRAINER, page.registry):
         loop.run(stopping)
     held.close()
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -13,9 +13,13 @@ from sluice import instruments, metrics
 from sluice import status as server
 from sluice.errors import SluiceError
 from sluice.events import Partition
+from sluice.following import NO_MODEL
 from sluice.instruments import family
+from sluice.metrics import Process
 from sluice.topics import topics_of
-from sluice_trainer.trainer import Trainer
+
+if TYPE_CHECKING:
+    from sluice_trainer.trainer import Trainer  # brings torch, for which a process without a model has no use
 
 WAIT_S: Final = 1.0
 """How long a scrape waits for the log at the most."""
@@ -50,7 +54,7 @@ class Ends:
             self._free.release()
 
 
-def describe(trainer: Trainer, ends: Mapping[Partition, int] | None) -> dict[str, Any]:
+def describe(trainer: "Trainer", ends: Mapping[Partition, int] | None) -> dict[str, Any]:
     """Return the position and quality of a trainer as JSON values; ``ends`` are the log's end offsets, if known.
 
     ``rejected`` could not be read, ``refused`` could not be learned; ``lag`` = events not yet learned, None if
@@ -88,7 +92,9 @@ class Exposition(Collector):
     def collect(self) -> list[Metric]:
         """Return the trainer's state as metrics."""
         status = self._status()
-        topic = status["topic"]
+        topic = status.get("topic")
+        if topic is None:  # there is no trainer yet
+            return []
         return [
             family(metrics.EVENTS_LEARNED, {(): status["interactions"]}),
             family(metrics.EVALUATED, {(): status["quality"].get("samples", 0)}),
@@ -117,6 +123,30 @@ def _labels(*words: str) -> tuple[str, str, str]:
 def registry_of(status: Callable[[], dict[str, Any]]) -> CollectorRegistry:
     """Return everything a trainer exposes: its state, and the process's instruments."""
     return instruments.with_instruments(Exposition(status))
+
+
+class Page:
+    """The status of a process from its first moment on: until :meth:`show` there is no trainer to describe."""
+
+    def __init__(self) -> None:
+        self._describe: Callable[[], dict[str, Any]] = lambda: {"model": None, "waiting": NO_MODEL}
+        self._served = False
+        self.registry = registry_of(self)
+        instruments.introduce(Process.TRAINER)
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the status now."""
+        return self._describe()
+
+    def show(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Describe a trainer from now on."""
+        self._describe = describe
+
+    def serve(self, port: int, host: str) -> None:
+        """Start answering, unless it does; see :func:`serve`."""
+        if not self._served:
+            serve(port, self, host, registry=self.registry)
+            self._served = True
 
 
 def serve(

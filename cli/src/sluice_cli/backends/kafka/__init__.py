@@ -28,8 +28,15 @@ class Kafka(Server):
     proxy: "Proxy"
     """What stands before the proxied listener."""
 
-    def __init__(self, folder: Path, *, secure: bool = False, proxy: "Toxiproxy | None" = None) -> None:
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = ports.HOST,
+        secure: bool = False,
+        proxy: "Toxiproxy | None" = None,
+    ) -> None:
+        super().__init__(folder, host=host)
         self._secure, self._toxiproxy = secure, proxy
         listeners = {"main": True, "controller": True, "secure": secure, "proxied": proxy is not None}
         self.port_names = tuple(name for name, wanted in listeners.items() if wanted)
@@ -70,7 +77,7 @@ class Kafka(Server):
     def command(self) -> list[str]:
         """Write the properties, format the folder if it is new, and return what runs the broker."""
         if self._secure:
-            tls.make(self.folder / "tls")
+            tls.make(self.folder / "tls", self.host)
         if self._toxiproxy is not None:
             self.proxy = self._toxiproxy.proxy(f"kafka-{self._ports['proxied']}", self.address_of("proxied"))
         (self.folder / "server.properties").write_text(settings.properties(self._listeners(), self.folder))
@@ -80,7 +87,7 @@ class Kafka(Server):
 
     def answers(self) -> bool:
         """Return whether a client can list its topics."""
-        return ports.listens(self._ports["main"]) and credentials.lists_topics(self.bootstrap)
+        return ports.listens(self._ports["main"], self.host) and credentials.lists_topics(self.bootstrap)
 
     def _listeners(self) -> dict[str, settings.Listener]:
         found = {name: self.address_of(name) for name in self.port_names}

@@ -15,7 +15,7 @@ import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import java.util.List;
 import org.h2.mvstore.MVMap;
 
-/** Serves MongoDB's protocol over an H2 file: {@code Server FILE PORT}. */
+/** Serves MongoDB's protocol over an H2 file: {@code Server FILE HOST PORT}. */
 public final class Server {
 
     /** What today's drivers accept; the library's own versions stop at wire version 8. */
@@ -101,6 +101,6 @@ public final class Server {
     public static void main(String[] arguments) {
         MongoServer server = new MongoServer(new DurableBackend(arguments[0]).version(new Version()));
         Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
-        server.bind("127.0.0.1", Integer.parseInt(arguments[1]));
+        server.bind(arguments[1], Integer.parseInt(arguments[2]));
     }
 }

@@ -18,8 +18,8 @@ class Mongo(Server):
 
     name = "mongo"
 
-    def __init__(self, folder: Path, *, secure: bool = False) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, host: str = ports.HOST, secure: bool = False) -> None:
+        super().__init__(folder, host=host)
         if secure:
             raise tools.BackendUnavailable(
                 "this MongoDB has no logins; use SLUICE_TEST_MONGO_URL for a real one"
@@ -37,15 +37,12 @@ class Mongo(Server):
 
     def command(self) -> list[str]:
         """Return what runs it; the data are one file."""
-        made = self.fetch()
-        port = self.address.rpartition(":")[2]
-        return maven.java(
-            "256m", [f"{made}/jars/*", f"{made}/classes"], "Server", str(self.folder / "mongo.h2"), port
-        )
+        made, data, port = self.fetch(), self.folder / "mongo.h2", str(self._ports["main"])
+        return maven.java("256m", [f"{made}/jars/*", f"{made}/classes"], "Server", str(data), self.host, port)
 
     def answers(self) -> bool:
         """Return whether it listens, which it does when its file is open."""
-        return ports.listens(self._ports["main"])
+        return ports.listens(self._ports["main"], self.host)
 
 
 def _make(folder: Path) -> None:

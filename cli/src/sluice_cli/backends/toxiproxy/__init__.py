@@ -61,7 +61,7 @@ class Toxiproxy(Server):
         if there is None or there["upstream"] != upstream:
             if there is not None:
                 self.ask("DELETE", f"/proxies/{name}")
-            listen = f"{ports.HOST}:{ports.free(1)[0]}"
+            listen = f"{self.host}:{ports.free(1, self.host)[0]}"
             there = self.ask("POST", "/proxies", {"name": name, "listen": listen, "upstream": upstream})
         return Proxy(self, name, there["listen"])
 
@@ -83,7 +83,7 @@ class Toxiproxy(Server):
 
     def answers(self) -> bool:
         """Return whether its API listens."""
-        return ports.listens(self._ports["main"])
+        return ports.listens(self._ports["main"], self.host)
 
 
 def _build(folder: Path) -> None:

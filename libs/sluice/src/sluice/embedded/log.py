@@ -179,6 +179,11 @@ class EmbeddedMembership:
         self._log, self._group, self._topics, self._listener = log, group, topics, listener
         self._assigned: list[Partition] | None = None
 
+    @property
+    def joined(self) -> bool:
+        """See :class:`~sluice.events.Membership`."""
+        return self._assigned is not None
+
     def read(self, positions: Mapping[Partition, int], limit: int, timeout_s: float) -> list[StoredRecord]:
         """See :class:`~sluice.events.Membership`."""
         if self._assigned is None:

@@ -56,6 +56,7 @@ class KafkaMembership:
         self._group, self._topics, self._listener = group, frozenset(topics), listener
         self._owned: frozenset[Partition] = frozenset()
         self._raised: Exception | None = None
+        self.joined = False
         self._commits, self._rebalancing = Commits(), False
         settings = {**_settings(group, patience), "on_commit": self._commits.heard}
         self._consumer = connection.open(Consumer, settings)
@@ -115,6 +116,7 @@ class KafkaMembership:
         self._reader.stop()
         consumer.assign([])  # positions come with the next read; until then nothing is fetched
         self._owned = frozenset(Partition(each.topic, each.partition) for each in assigned)
+        self.joined = True
         _log.info("partitions assigned", group=self._group, partitions=_names(self._owned))
         if self._owned:
             self._call(self._listener.assigned)

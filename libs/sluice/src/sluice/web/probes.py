@@ -60,7 +60,7 @@ class Metrics:
     on_head = on_get
 
 
-PROBES: Final = ("/healthz", "/readyz", "/metrics")
+PROBES: Final = ("/healthz", "/readyz", "/servez", "/metrics")
 SLOW_S: Final = 1.0
 LINES_PER_S: Final = 10
 _REQUESTS = instruments.counter(metrics.REQUESTS)

@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -23,6 +24,7 @@ from msgspec import Meta
 from sluice.errors import InvalidSetting
 from sluice.settings import Port, Settings
 from sluice.web.gather import MAX_LINE_BYTES
+from sluice.web.starts import Starts
 
 KEEPALIVE_S: Final = 75
 GRACEFUL_S: Final = 20
@@ -83,15 +85,24 @@ def bind(settings: ServerSettings) -> socket.socket:
     return listener
 
 
-def serve(settings: ServerSettings, listener: socket.socket, build: Callable[[], Worker]) -> None:
-    """Serve until SIGTERM. ``build`` is called in each worker, so nothing it imports is loaded before."""
+def serve(
+    settings: ServerSettings,
+    listener: socket.socket,
+    build: Callable[[], Worker],
+    changed: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve until SIGTERM. ``build`` is called in each worker, so nothing it imports is loaded before.
+
+    ``changed`` is asked about once a second, in the process that forks the workers: True has them replaced by newly
+    built ones, without a request lost.
+    """
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port, workers=settings.workers, threads=settings.threads)
     _allow_descriptors(settings.connections)
     metrics_folder = _metrics_folder() if settings.workers > 1 else None
     master = os.getpid()
     try:
-        _Application(settings, listener.fileno(), build).run()
+        _Application(settings, listener.fileno(), build, changed).run()
     finally:
         if metrics_folder is not None and os.getpid() == master:  # workers leave through here as well
             shutil.rmtree(metrics_folder, ignore_errors=True)
@@ -114,8 +125,16 @@ def _metrics_folder() -> Path:
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    def __init__(self, settings: ServerSettings, descriptor: int, build: Callable[[], Worker]) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        descriptor: int,
+        build: Callable[[], Worker],
+        changed: Callable[[], bool],
+    ) -> None:
         self._settings, self._descriptor, self._build = settings, descriptor, build
+        self.changed = changed
+        self.starts = Starts()
         self._worker: Worker | None = None
         super().__init__()
 
@@ -151,6 +170,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
     def _started(self, worker: Any) -> None:
         assert self._worker is not None
         self._worker.start()
+        self.starts.tell()
 
     def _stopped(self, server: Any, worker: Any) -> None:
         if self._worker is not None:
@@ -158,6 +178,35 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
+    """Replaces workers without a gap: those that are to go serve until as many new ones have started."""
+
+    def __init__(self, app: _Application) -> None:
+        self._outgoing: set[int] = set()
+        super().__init__(app)
+
+    def reload(self) -> None:
+        """Start new workers beside those that are there; :meth:`manage_workers` ends these later."""
+        self._outgoing = set(self.WORKERS)
+        for _ in range(self.num_workers):
+            self.spawn_worker()
+
+    def manage_workers(self) -> None:
+        """Keep up the number of workers; this is called about once a second."""
+        if self.app.changed():
+            self.reload()
+        self._outgoing &= self.WORKERS.keys()
+        if not self._outgoing:
+            super().manage_workers()
+            return
+        incoming = self.WORKERS.keys() - self._outgoing
+        for _ in range(self.num_workers - len(incoming)):
+            self.spawn_worker()
+        if incoming and incoming <= self.app.starts.told():
+            for (
+                pid
+            ) in self._outgoing.copy():  # again and again: a worker that is just being forked hears nothing
+                self.kill_worker(pid, signal.SIGTERM)
+
     def stop(self, graceful: bool = True) -> None:
         """Let nobody else in, then stop the workers: they still accept whom the kernel has let in before."""
         for listener in self.LISTENERS:

@@ -68,6 +68,7 @@ class _Pod:
         self.url, self.wire, self._last_rest_s = url, wire, last_rest_s
         self.busy = self.failures = 0
         self.rests_until = 0.0
+        self.gone = False
 
     def rest(self, began: float, now: float) -> None:
         """Ask it no more for a while, as a request asked at ``began`` has failed."""
@@ -78,7 +79,10 @@ class _Pod:
 
 
 class Pods:
-    """The pods of one Deployment. ``connections`` is how many each keeps open, ``last_rest_s`` the longest rest."""
+    """The pods of one Deployment. ``connections`` is how many each keeps open, ``last_rest_s`` the longest rest.
+
+    They may be replaced at any time, by one thread. Requests read the list as it is and never wait for a change of it.
+    """
 
     def __init__(
         self,
@@ -87,10 +91,28 @@ class Pods:
         clock: Callable[[], float] = time.monotonic,
         last_rest_s: float = LAST_REST_S,
     ) -> None:
-        self._pods = [_Pod(url, Wire(url, connections, clock), last_rest_s) for url in urls]
+        self._connections, self._last_rest_s = connections, last_rest_s
         self._turn = itertools.count()
         self._clock = clock
         self._lock = threading.Lock()
+        self._pods: list[_Pod] = []
+        self.replace(urls)
+
+    def replace(self, urls: Sequence[str]) -> None:
+        """Ask these pods from now on; one that stays keeps its connections and its rest, one that goes may finish."""
+        known = {pod.url: pod for pod in self._pods}
+        pods = [known.get(url) or self._new(url) for url in dict.fromkeys(urls)]
+        going = [known[url] for url in known.keys() - urls]
+        with self._lock:
+            self._pods = pods
+            for pod in going:
+                pod.gone = True
+            idle = [pod for pod in going if not pod.busy]
+        for pod in idle:
+            pod.wire.close()
+
+    def _new(self, url: str) -> _Pod:
+        return _Pod(url, Wire(url, self._connections, self._clock), self._last_rest_s)
 
     def search(self, body: bytes) -> list[tuple[str, float]]:
         """Return the items found, best first, within 1.5 s and three attempts.
@@ -124,11 +146,13 @@ class Pods:
 
     def _next(self, start: int, asked: set[str]) -> _Pod | None:
         """Choose the least busy pod not asked yet, in turn among equals; a rested one by one request only."""
-        now, first = self._clock(), start % max(1, len(self._pods))
+        now = self._clock()
         with self._lock:
+            pods = self._pods
+            first = start % max(1, len(pods))
             able = [
                 pod
-                for pod in self._pods[first:] + self._pods[:first]
+                for pod in pods[first:] + pods[:first]
                 if pod.url not in asked and now >= pod.rests_until and not (pod.failures and pod.busy)
             ]
             chosen = min(able, key=lambda pod: (pod.failures > 0, pod.busy), default=None)
@@ -149,6 +173,9 @@ class Pods:
                     pod.rest(began, self._clock())
                 else:
                     pod.failures = 0
+                left = pod.gone and not pod.busy
+            if left:
+                pod.wire.close()
 
 
 def _problem(data: bytes) -> str:

@@ -4,14 +4,13 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sluice import statsd
 from sluice.backing import Backing
 from sluice.errors import StorageUnavailable
 from sluice.evidence import EvidenceStore
-from sluice.experiment import parse
 from sluice.loops import Loop
 from sluice.metrics import Process
 from sluice.model import RecommenderModel
@@ -22,18 +21,19 @@ from sluice.topics import topics_of
 from sluice_recommender.api import ending
 from sluice_recommender.api.access import Access
 from sluice_recommender.api.app import Data, create_app
+from sluice_recommender.api.discovery import Discovery, begin, fixed, has_names
 from sluice_recommender.api.ending import Last
 from sluice_recommender.api.keys_file import KeysFile
 from sluice_recommender.api.models import Models
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import CANARY_LAST_REST_S, Pods
+from sluice_recommender.api.pods import CANARY_LAST_REST_S, LAST_REST_S, Pods
 from sluice_recommender.api.readiness import Readiness
 from sluice_recommender.api.recommender import Recommender, Source
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
 from sluice_recommender.api.tally import Tally, TallyWriter
 from sluice_recommender.api.trial import Trial
-from sluice_recommender.settings import ApiSettings, one_source, pod_urls, policy_of
+from sluice_recommender.settings import ApiSettings, experiment_of, one_source, pod_urls, policy_of
 
 ROUTING_S: Final = 0.1
 ANSWERS_S: Final = 0.05
@@ -47,7 +47,7 @@ ANSWERS_END_S: Final = 3.0
 class ApiWorker:
     """See :class:`~sluice.web.server.Worker`."""
 
-    def __init__(self, settings: ApiSettings, models: list[RecommenderModel]) -> None:
+    def __init__(self, settings: ApiSettings, models: Sequence[RecommenderModel]) -> None:
         self._settings, self._backing = settings, Backing(settings)
         source = one_source(models)
         log, topics = self._backing.log(source), topics_of(source)
@@ -66,6 +66,7 @@ class ApiWorker:
         self._answers = Last(Loop("answers", ANSWERS_S, outbox.flush), outbox.flush)
         self._evidence: list[Last] = []
         self._loops: list[Loop] = [self._answers.loop]
+        self._discoveries: list[Discovery] = []
         self._keys = [model.key for model in models]
         recommenders = [self._recommender(model, shared) for model in models]
         self._statsd = statsd.Pusher(settings.statsd, Process.API)
@@ -91,10 +92,12 @@ class ApiWorker:
         """Start the background threads; wait up to 30 s for the overlay to be live."""
         self._statsd.start()
         self._tail.start()
+        looking_up = begin(self._discoveries)
         self._open_log()
         for loop in self._loops:
             loop.once()
             loop.start()
+        self._loops += looking_up
         self._tail.caught_up.wait(FIRST_ITEMS_S)
 
     def _open_log(self) -> None:
@@ -112,7 +115,7 @@ class ApiWorker:
         self._statsd.stop()
 
     def _trial(self) -> Trial | None:
-        experiment = parse(self._settings.experiment, self._keys)
+        experiment = experiment_of(self._settings, self._keys)
         if experiment is None:
             return None
         return Trial(experiment, self._tally(self._backing.experiment(experiment.name), lambda: None))
@@ -129,17 +132,25 @@ class ApiWorker:
         routes = RoutingTable(self._backing.routing(model.key))
         tally = self._tally(self._backing.evidence(model.key), lambda: routes.current)
         self._loops.append(Loop("routing", ROUTING_S, routes.poll))
-        stable = pod_urls(self._settings.faiss_stable_urls, "FAISS_STABLE_URLS", self._keys)[model.key]
-        canary = (
-            pod_urls(self._settings.faiss_canary_urls, "FAISS_CANARY_URLS", self._keys)[model.key] or stable
-        )
-        threads = self._settings.threads
+        settings = self._settings
+        stable = self._urls(settings.faiss_stable_urls, "FAISS_STABLE_URLS")[model.key]
+        canary = self._urls(settings.faiss_canary_urls, "FAISS_CANARY_URLS")[model.key]
         return Recommender(
             model.key,
             source,
             routes,
             tally,
-            Pods(stable, threads),
-            Pods(canary, threads, last_rest_s=CANARY_LAST_REST_S),
+            self._pods(stable, LAST_REST_S, keep_last=True),
+            self._pods(canary or stable, CANARY_LAST_REST_S, keep_last=False),
             exclude_seen=model.spec.serving.exclude_seen,
         )
+
+    def _urls(self, text: str, name: str) -> dict[str, list[str]]:
+        return pod_urls(text, name, self._keys, more=self._settings.follow_model)
+
+    def _pods(self, urls: Sequence[str], last_rest_s: float, *, keep_last: bool) -> Pods:
+        """Return pods that follow the names among ``urls`` once the worker starts."""
+        pods = Pods(fixed(urls), self._settings.threads, last_rest_s=last_rest_s)
+        if has_names(urls):
+            self._discoveries.append(Discovery(pods, urls, keep_last=keep_last))
+        return pods

@@ -84,12 +84,19 @@ class ProfilesProcess:
         self._applied: dict[Partition, int] = {}
         self._times: dict[Partition, int] = {}
         self._limit, self._credit_at, self._confirmed_at = LIMIT, 0.0, float("-inf")
+        self.turned_at = self._clocks.monotonic()
         self._own = Assignment(self._commit_applied, self._release)
         self._member = log.join(self._group, _read_topics(self._topics), self._own)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has taken this process in; it may have been given no partition."""
+        return self._member.joined
 
     def run(self, stopping: threading.Event) -> None:
         """Work until ``stopping`` is set; a store that cannot answer is waited for, nothing is skipped."""
         while not stopping.is_set():
+            self.turned_at = self._clocks.monotonic()
             try:
                 self.step()
             except StorageUnavailable as error:
@@ -146,10 +153,14 @@ class ProfilesProcess:
             windows = {
                 each: end for each, end in positions.items() if each.topic == self._topics.interactions
             }
-            if newest := self._window.take_over(windows, begins, self._member.stay):
+            if newest := self._window.take_over(windows, begins, self._stay):
                 self._log_time.seen(newest)
             if changes == self._own.changes:
                 self._begin(positions, committed)
+
+    def _stay(self) -> None:
+        self.turned_at = self._clocks.monotonic()
+        self._member.stay()
 
     def _begins(self, partitions: list[Partition]) -> dict[Partition, int]:
         found = {topic: self._log.begin_offsets(topic) for topic in {each.topic for each in partitions}}

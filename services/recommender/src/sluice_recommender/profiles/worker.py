@@ -1,8 +1,8 @@
 """The profiles process, from settings to SIGTERM."""
 
-import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -11,22 +11,31 @@ from sluice import statsd, status
 from sluice.backing import Backing
 from sluice.embedded.home import lock
 from sluice.errors import StorageUnavailable
-from sluice.experiment import Dealt, Experiment, parse
+from sluice.experiment import Dealt, Experiment
+from sluice.following import ModelFiles, awaited, watch
+from sluice.lifetime import Lifetime
 from sluice.metrics import Process
 from sluice.model import RecommenderModel, seconds
 from sluice.topics import topics_of
 from sluice_recommender.profiles.credit import Credit, CreditedModel
+from sluice_recommender.profiles.health import Health
 from sluice_recommender.profiles.ledger import Ledger
 from sluice_recommender.profiles.process import PAUSE_S, ProfilesProcess, Stores
-from sluice_recommender.settings import ProfilesSettings, one_source
+from sluice_recommender.settings import (
+    ProfilesSettings,
+    experiment_of,
+    model_paths,
+    models_of,
+    one_source,
+)
 
 _log = structlog.get_logger()
 
 
 def build(
-    backing: Backing, models: list[RecommenderModel], folder: Path, experiment: str = ""
+    backing: Backing, models: Sequence[RecommenderModel], folder: Path, dealt: Experiment | None = None
 ) -> ProfilesProcess:
-    """Return the process; ``folder`` holds its own ledger of attribution, ``experiment`` is the setting."""
+    """Return the process; ``folder`` holds its own ledger of attribution, ``dealt`` is an experiment to credit."""
     source = one_source(models)
     log, topics = backing.log(source), topics_of(source)
     ledger = Ledger(folder / f"attribution-{source}.db", topics)
@@ -38,7 +47,6 @@ def build(
         backing.together(source),
     )
     credited = [_credited(backing, model) for model in models]
-    dealt = parse(experiment, [model.key for model in models])
     if dealt is not None:
         credited.append(_credited_in(dealt, backing, max(each.window_ms for each in credited)))
     weights = {kind: float(weight) for kind, weight in models[0].spec.source.event_weights.items()}
@@ -59,22 +67,63 @@ def _credited_in(experiment: Experiment, backing: Backing, window_ms: int) -> Cr
     return CreditedModel(experiment.rollout, window_ms, Dealt(experiment), evidence, experiment)
 
 
-def run(settings: ProfilesSettings, models: list[RecommenderModel]) -> None:
-    """Run until SIGTERM or SIGINT; raises :class:`InvalidSetting` if another one works in this folder."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    with lock(settings.folder / f"profiles-{one_source(models)}"):
-        _run(settings, models, stopping)
+def run(settings: ProfilesSettings, lifetime: Lifetime) -> None:
+    """Run until the end of ``lifetime``; raises :class:`InvalidSetting` if another one works in this folder.
+
+    Models that are followed are waited for, and others that come to be there end the life of this one.
+    """
+    health = Health()
+    if not settings.follow_model:
+        models = models_of(settings)
+        with lock(_lock_of(settings, models)):
+            _serve_status(settings, health)
+            _run(settings, models, lifetime.over, health)
+        return
+    _check(settings, ())
+    files = ModelFiles(model_paths(settings), lambda found: _check(settings, found))
+    health.idle = True
+    _serve_status(settings, health)
+    if found := awaited(files, lifetime.over):
+        health.idle = False
+        looking = watch(files, lifetime.begin_anew)
+        with lock(_lock_of(settings, found)):
+            _run(settings, found, lifetime.over, health)
+        looking.stop()
 
 
-def _run(settings: ProfilesSettings, models: list[RecommenderModel], stopping: threading.Event) -> None:
+def _check(settings: ProfilesSettings, models: Sequence[RecommenderModel]) -> None:
+    """Raise :class:`InvalidSetting` if the settings do not fit the models, of which there may be none."""
+    if models:
+        one_source(models)
+    experiment_of(settings, [model.key for model in models])
+
+
+def _lock_of(settings: ProfilesSettings, models: Sequence[RecommenderModel]) -> Path:
+    return settings.folder / f"profiles-{one_source(models)}"
+
+
+def _serve_status(settings: ProfilesSettings, health: Health) -> None:
     if settings.metrics_port:
-        status.serve(settings.metrics_host, settings.metrics_port)
+        status.serve(
+            settings.metrics_host,
+            settings.metrics_port,
+            ready=health.not_ready,
+            stuck=lambda: health.stuck(time.monotonic()),
+        )
+
+
+def _run(
+    settings: ProfilesSettings,
+    models: Sequence[RecommenderModel],
+    stopping: threading.Event,
+    health: Health,
+) -> None:
     backing = Backing(settings)
+    dealt = experiment_of(settings, [model.key for model in models])
     with statsd.Pusher(settings.statsd, Process.PROFILES):
-        process = wait_for(lambda: build(backing, models, settings.folder, settings.experiment), stopping)
+        process = wait_for(lambda: build(backing, models, settings.folder, dealt), stopping)
         if process is not None:
+            health.process = process
             _log.info("keeping profiles", models=[model.key for model in models])
             process.run(stopping)
 

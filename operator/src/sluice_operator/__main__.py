@@ -1,0 +1,120 @@
+"""``sluice-operator``: rolls the snapshots of every RecommenderModel of one namespace out."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import kopf
+import structlog
+
+from sluice import instruments, logs, settings, statsd, status
+from sluice.backing import Backing
+from sluice.errors import SluiceError, StorageUnavailable
+from sluice.metrics import Process
+from sluice_operator import handlers
+from sluice_operator.exposition import RolloutExposition
+from sluice_operator.kubernetes.api import Api, configuration
+from sluice_operator.kubernetes.model import Gone
+from sluice_operator.kubernetes.namespace import watched
+from sluice_operator.kubernetes.objects import sluice
+from sluice_operator.kubernetes.pods import Reporters
+from sluice_operator.kubernetes.reconciling import Reconciler
+from sluice_operator.passes import Ended, Pass, Passes
+from sluice_operator.settings import OperatorSettings
+
+_LOG = structlog.get_logger()
+
+
+class Operator:
+    """Wires one namespace's passes to their adapters."""
+
+    def __init__(self, configured: OperatorSettings, backing: Backing, api: Api, namespace: str) -> None:
+        self.exposition, self.namespace = RolloutExposition(), namespace
+        self._configured, self._backing, self._api = configured, backing, api
+        self._reporters = Reporters()
+        self._unready: str | None = "not started yet"
+
+    def begin(self, name: str) -> Pass:
+        """Return the passes over one model."""
+        one = Reconciler(self._configured, self._backing, self._api, self.namespace, name, self._reporters)
+        counted = self.exposition.watched(one.key, one.reconcile)
+
+        def one_pass(now: float) -> None:
+            try:
+                counted(now)
+            except Gone:
+                self.exposition.forget(one.key)
+                raise Ended from None
+
+        return one_pass
+
+    def await_kind(self, stopping: threading.Event, interval_s: float) -> None:
+        """Wait until RecommenderModels can be read: the API server is there and knows them, and a Role allows it."""
+        while not stopping.is_set():
+            try:
+                self._api.listed(sluice(self.namespace, handlers.RESOURCE), dict)
+                self._unready = None
+                return
+            except StorageUnavailable as error:
+                if self._unready != str(error):
+                    _LOG.warning("models cannot be read yet", namespace=self.namespace, reason=str(error))
+                self._unready = str(error)
+            stopping.wait(interval_s)
+
+    def unready(self) -> str | None:
+        """Return why the operator cannot work yet; None if it can."""
+        return self._unready
+
+
+def work(configured: OperatorSettings, stopping: threading.Event) -> None:
+    """Do passes over every model of the namespace until ``stopping`` is set or a signal says so."""
+    namespace, backing = watched(configured.namespace), Backing(configured)
+    operator = Operator(configured, backing, Api(configuration()), namespace)
+    exposition, passes = operator.exposition, Passes(operator.begin, configured.interval_seconds)
+    registry = instruments.with_instruments(exposition)
+    server = status.serve(
+        configured.metrics_host,
+        configured.metrics_port,
+        exposition.status,
+        ready=operator.unready,
+        stuck=passes.stuck,
+        registry=registry,
+    )
+    with statsd.Pusher(configured.statsd, Process.CONTROLLER, registry):
+        _LOG.info("operator started", namespace=namespace, port=server.server_port)
+        operator.await_kind(stopping, configured.interval_seconds)
+        try:
+            _watch(namespace, passes.look, stopping)
+        finally:
+            passes.stop()
+            server.stop()
+
+
+def _watch(namespace: str, look: Callable[[str], None], stopping: threading.Event) -> None:
+    if not stopping.is_set():
+        kopf.run(
+            registry=handlers.registry(look, stopping),
+            settings=handlers.settings(),
+            namespaces=[namespace],
+            standalone=True,
+        )
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        configured = settings.read(OperatorSettings, os.environ)
+        logs.configure(Process.CONTROLLER, configured.log_level)
+        work(configured, stopping)
+    except (SluiceError, OSError) as error:
+        print(f"sluice-operator: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

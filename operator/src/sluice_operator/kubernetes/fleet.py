@@ -1,0 +1,140 @@
+"""The serving Deployments of a model as a fleet: pods by their labels, sizes by the scale subresource.
+
+Neither Deployment's manifest holds a number of replicas. The canary's is the operator's; the stable one's is read.
+"""
+
+import json
+from typing import Final
+
+import structlog
+
+from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
+from sluice.model import Serving
+from sluice_operator.adopting import Served
+from sluice_operator.kubernetes.api import Api
+from sluice_operator.kubernetes.config_maps import ConfigMaps
+from sluice_operator.kubernetes.objects import (
+    MODEL_LABEL,
+    TRACK_LABEL,
+    ConfigMap,
+    PodObject,
+    Scale,
+    core,
+    scale_of,
+)
+from sluice_operator.kubernetes.pods import Annotations, Reporters, alive, written_at
+from sluice_operator.rollout.actions import GroupName
+from sluice_operator.rollout.observation import Fleet, Group
+
+_LOG = structlog.get_logger()
+STABLE_FILE: Final = "snapshots"
+EPOCH_KEY: Final = "epoch"
+
+
+class KubernetesFleet:
+    """:class:`~sluice_operator.controller.FleetPort` of one model; ``serving`` is set before each pass."""
+
+    def __init__(
+        self, api: Api, namespace: str, model: str, config_maps: ConfigMaps, reporters: Reporters
+    ) -> None:
+        self.serving = Serving()
+        self.told_at = 0
+        """The highest epoch that a pod was told at, as of the last :meth:`observe`."""
+        self._api, self._namespace, self._model = api, namespace, model
+        self._config_maps, self._reporters = config_maps, reporters
+        self._annotations = Annotations(api, namespace)
+        self._pods: dict[GroupName, list[PodObject]] = {}
+        self._canary: Scale | None = None
+
+    def observe(self) -> Fleet:
+        """See :class:`~sluice_operator.controller.FleetPort`."""
+        self._pods = self._listed()
+        self.told_at = max((written_at(pod) for pods in self._pods.values() for pod in pods), default=0)
+        self._canary = self._scale(GroupName.CANARY)
+        said = self._reporters.ask(pod for pods in self._pods.values() for pod in pods)
+        stable, canary = (tuple(said[pod.metadata.name] for pod in self._pods[group]) for group in GroupName)
+        return Fleet(
+            stable=Group(desired=_replicas(self._scale(GroupName.STABLE)), pods=stable),
+            canary=Group(desired=_replicas(self._canary), pods=canary),
+        )
+
+    def want(self, group: GroupName, snapshots: tuple[str, ...], epoch: int) -> None:
+        """See :class:`~sluice_operator.controller.FleetPort`. New stable pods begin with the first of ``snapshots``."""
+        if group is GroupName.STABLE:
+            self._try_to_record(snapshots[:1], epoch)
+        self._annotations.write(self._pods.get(group, []), snapshots, epoch)
+
+    def scale_canary(self, replicas: int, epoch: int) -> None:
+        """See :class:`~sluice_operator.controller.FleetPort`."""
+        name = self.deployment(GroupName.CANARY)
+        if self._canary is None and replicas:
+            raise StorageUnavailable(f"Deployment {name} does not exist, so nothing can roll; install it")
+        if self._canary is not None and self._canary.spec.replicas != replicas:
+            self._api.patch(scale_of(self._namespace, name), {"spec": {"replicas": replicas}})
+            _LOG.info("canary scaled", model=self._model, replicas=replicas, epoch=epoch)
+
+    def served(self) -> Served:
+        """Return what ``<model>-stable`` says."""
+        present = self._recorded()
+        return Served() if present is None else Served(_epoch(present), _first(present))
+
+    def deployment(self, group: GroupName) -> str:
+        """Return a group's Deployment: the one named in the spec, else that of the chart."""
+        canary = group is GroupName.CANARY
+        named = self.serving.canary_ref if canary else self.serving.stable_ref
+        return named.name if named is not None else f"{self._model}-faiss{'-canary' if canary else ''}"
+
+    def _listed(self) -> dict[GroupName, list[PodObject]]:
+        selector = f"{MODEL_LABEL}={self._model},{TRACK_LABEL}"
+        found = [
+            pod for pod in self._api.listed(core(self._namespace, "pods"), PodObject, selector) if alive(pod)
+        ]
+        return {
+            group: [pod for pod in found if pod.metadata.labels[TRACK_LABEL] == group] for group in GroupName
+        }
+
+    def _scale(self, group: GroupName) -> Scale | None:
+        return self._api.get(scale_of(self._namespace, self.deployment(group)), Scale)
+
+    @property
+    def _record_name(self) -> str:
+        return f"{self._model}-stable"
+
+    def _recorded(self) -> ConfigMap | None:
+        return self._config_maps.read(self._record_name)
+
+    def _try_to_record(self, snapshots: tuple[str, ...], epoch: int) -> None:
+        """Write down what new pods begin with; if that cannot be done now the present pods are told all the same."""
+        try:
+            self._record(snapshots, epoch)
+        except (Conflict, StorageUnavailable) as error:
+            _LOG.error(
+                "stable snapshot cannot be written down now", config_map=self._record_name, reason=str(error)
+            )
+
+    def _record(self, snapshots: tuple[str, ...], epoch: int) -> None:
+        present = self._recorded()
+        if present is not None and (newer := _epoch(present)) > epoch:
+            raise StaleEpoch(f"{self._record_name} was written at epoch {newer}, not {epoch}; decide anew")
+        data = {STABLE_FILE: json.dumps(list(snapshots)), EPOCH_KEY: str(epoch)}
+        self._config_maps.write(self._record_name, data, present)
+
+
+def _replicas(scale: Scale | None) -> int:
+    return 0 if scale is None else scale.spec.replicas
+
+
+def _epoch(recorded: ConfigMap) -> int:
+    try:
+        return int(recorded.data.get(EPOCH_KEY, "0"))
+    except ValueError:
+        return 0
+
+
+def _first(recorded: ConfigMap) -> str | None:
+    """Return the stable snapshot it names; None for none, or if somebody wrote what is no list."""
+    try:
+        named = json.loads(recorded.data.get(STABLE_FILE, "[]"))
+    except ValueError:
+        return None
+    return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None

@@ -1,0 +1,48 @@
+"""IndexSnapshots: what an entry of the catalog becomes, and what it is to the rollout."""
+
+import msgspec
+import pytest
+
+from sluice.catalog import CatalogEntry
+from sluice.index_snapshot import IndexSnapshotSpec, SnapshotPhase, spec_of
+from sluice_operator.kubernetes.index_snapshots import phase_of
+from sluice_operator.rollout.state import Aborted, Phase, RolloutState
+
+ENTRY = CatalogEntry(
+    id="gmf-2",
+    uri="s3://bucket/default.home/gmf-2",
+    digest="ab" * 32,
+    parent="gmf-1",
+    algorithm="GMF",
+    spec_hash="0123",
+    epoch=3,
+    created=1_700_000_000.5,
+    interactions=9,
+    bytes=100,
+    metrics={"recall@20": 0.116, "samples": 1000.0, "mrr": float("nan"), "odd": float("inf"), "huge": 1e300},
+)
+
+
+def test_an_entry_becomes_a_spec_that_its_types_take_back():
+    written = msgspec.json.decode(msgspec.json.encode(spec_of("home", ENTRY)))
+    assert msgspec.convert(written, IndexSnapshotSpec) == spec_of("home", ENTRY)
+    assert written["created"] == "2023-11-14T22:13:20+00:00"
+
+
+def test_metrics_are_decimals_and_what_is_no_number_is_left_out():
+    assert spec_of("home", ENTRY).metrics == {"recall@20": "0.116", "samples": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("state", "released", "phase"),
+    [
+        (RolloutState(), False, SnapshotPhase.VERIFIED),
+        (RolloutState(stable="gmf-2", promoted=("gmf-2",)), False, SnapshotPhase.STABLE),
+        (RolloutState(phase=Phase.PROGRESSING, candidate="gmf-2"), False, SnapshotPhase.CANDIDATE),
+        (RolloutState(stable="gmf-3", promoted=("gmf-3", "gmf-2")), False, SnapshotPhase.PROMOTED),
+        (RolloutState(aborted=(Aborted(id="gmf-2", reason="no", at=0.0),)), False, SnapshotPhase.ABORTED),
+        (RolloutState(stable="gmf-9"), True, SnapshotPhase.RELEASED),
+    ],
+)
+def test_a_snapshot_is_told_as_what_it_is_to_the_rollout(state, released, phase):
+    assert phase_of(msgspec.structs.replace(ENTRY, released=released), state) is phase
