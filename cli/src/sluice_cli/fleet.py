@@ -21,6 +21,7 @@ import structlog
 import urllib3
 
 from sluice.errors import StaleEpoch, StorageUnavailable
+from sluice_operator.pod_report import reported
 from sluice_operator.rollout.actions import GroupName
 from sluice_operator.rollout.observation import Fleet, Group, Pod
 
@@ -170,40 +171,12 @@ class LocalFleet:
                 self._files.set_canary_replicas(replicas)
 
 
-class _Loaded(msgspec.Struct):
-    id: str
-
-
-class _Refused(msgspec.Struct):
-    id: str
-    reason: str
-
-
-class _Report(msgspec.Struct):
-    """What ``GET /v1/snapshots`` answers."""
-
-    wanted: list[str]
-    loaded: list[_Loaded]
-    refused: list[_Refused]
-    headroom_bytes: int | None = None
-
-
 def _ask(pod: LocalPod) -> Pod:
     try:
-        answer = _HTTP.request("GET", f"{pod.url}/v1/snapshots")
-        report = msgspec.json.decode(answer.data, type=_Report)
+        return reported(pod.name, _HTTP.request("GET", f"{pod.url}/v1/snapshots").data)
     except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
         _LOG.debug("pod silent", pod=pod.name, reason=str(error))
         return Pod(name=pod.name, ready=False)
-    loaded = frozenset(each.id for each in report.loaded)
-    return Pod(
-        name=pod.name,
-        ready=set(report.wanted) <= loaded,
-        loaded=loaded,
-        refused={each.id: each.reason for each in report.refused},
-        headroom_bytes=report.headroom_bytes,
-        wanted=frozenset(report.wanted),
-    )
 
 
 def _take(lock: TextIO) -> None:
