@@ -59,9 +59,9 @@ endif
 fault: $(STAMP) ## faults injected into real processes; FAULT_ARGS="-m smoke" takes the short part
 	timeout $(FAULT_SECONDS) $(BIN)/pytest -q -n 2 --dist loadfile $(FAULT_ARGS) tests/fault
 
-# A node of its own (or the cluster that KUBECONFIG names), images of this tree, the chart, load.
+# A node of its own, images of this tree, the chart, load. SIGINT: pytest then ends the node that it started.
 e2e: $(STAMP) ## install, upgrade, kill and remove Sluice on a real Kubernetes node; E2E_ARGS="-m smoke" takes the short part
-	timeout $(E2E_SECONDS) $(BIN)/pytest -q $(E2E_ARGS) tests/e2e
+	timeout --signal=INT --kill-after=120 $(E2E_SECONDS) $(BIN)/pytest -q $(E2E_ARGS) tests/e2e
 
 programs: $(STAMP) ## build what a node consists of, Helm and kubeconform (Go, cached); needs root for Debian's packages
 	@cd tests && ../$(BIN)/python -m cluster build

@@ -149,7 +149,7 @@ def _api() -> list[Object]:
         "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
     }
     endpoint = {"port": "http", "path": "/metrics"}
-    rules = [{"alert": "Errors", "expr": "rate(sluice_requests_total[5m]) > 1"}]
+    rules = [{"alert": "Errors", "expr": 'rate(sluice_requests_total{namespace="shop"}[5m]) > 1'}]
     return [
         _deployment("shop-recommender-api", labels, spec, replicas=2),
         _object("ServiceAccount", "shop-recommender-api", labels, automountServiceAccountToken=False),

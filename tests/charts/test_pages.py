@@ -12,7 +12,15 @@ from charts.policy.roles import OPERATOR
 from charts.rendering import CHARTS, ROOT, Helm, charts, edges
 
 COMMAND = re.compile(r"^helm install (?:.*\\\n)*.*", re.MULTILINE)
+UPGRADE = re.compile(r"helm upgrade [\w-]+ (?P<chart>charts/\w+)(?:.*\\\n)*.*")
 PAGES = [*(CHARTS / name / "README.md" for name in charts()), ROOT / "docs" / "reference" / "charts.md"]
+TELLING = [
+    *PAGES,
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "manifests" / "samples").glob("*.yaml")),
+]
+"""Where anything is said about installing."""
 
 
 def test_the_tables_are_current() -> None:
@@ -60,6 +68,15 @@ def test_the_commands_of_a_page_render(helm: Helm, page: Path) -> None:
             word for word in options if word not in ("--wait", "--create-namespace", "--dependency-update")
         ]
         assert helm.run("template", release, helm.chart(chart), *kept)
+
+
+@pytest.mark.parametrize("page", TELLING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_an_upgrade_packs_the_parts_anew_first(page: Path) -> None:
+    """The flag ``--dependency-update`` leaves parts alone that are packed already: nothing would change."""
+    text = page.read_text()
+    for found in UPGRADE.finditer(text):
+        assert "--dependency-update" not in found[0], found[0]
+        assert f"helm dependency update {found['chart']}" in text[: found.start()], found[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)

@@ -427,6 +427,16 @@ BROKEN = [
         "sluice_request_total",
         lambda o: expression(o).update(expr="rate(sluice_request_total[5m]) > 1"),
     ),
+    Broken(
+        "alerts_are_about_their_own_namespace",
+        "sluice_requests_total of every namespace",
+        lambda o: expression(o).update(expr='rate(sluice_requests_total{namespace="other"}[5m]) > 1'),
+    ),
+    Broken(
+        "alerts_are_about_their_own_namespace",
+        "up of every namespace",
+        lambda o: expression(o).update(expr="absent(up == 1)"),
+    ),
 ]
 
 
@@ -444,3 +454,9 @@ def test_what_breaks_a_rule_is_refused_by_name(broken: Broken) -> None:
     broken.edit(world)
     told = list(RULES[broken.rule](world))
     assert any(broken.words in message for message in told), told
+
+
+def test_ids_are_refused_where_the_cluster_chooses_them() -> None:
+    world = good()._replace(values={"global": {"podSecurity": {"fixedIds": False}}})
+    assert any("runAsUser is 10001, not None" in told for told in RULES["runs_as_its_own_user"](world))
+    assert any("without fsGroup None" in told for told in RULES["reads_mounted_secrets"](world))

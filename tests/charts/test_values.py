@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from charts.rendering import CHARTS, Helm, charts
+from charts.rendering import CHARTS, Helm, Scenario, charts
 
 OPEN = {"nodeAffinity", "podAffinity", "podAntiAffinity", "labelSelector", "valueFrom", "ipBlock"}
 OPEN |= {"namespaceSelector", "podSelector", "ports", "extraVolumes", "global"}
@@ -24,6 +24,9 @@ REFUSED = [
     ("sluice", "global.networkPolicy.peers.kafka.port=9092", "port"),
     ("sluice", "global.logLevel=verbose", "global/logLevel"),
     ("sluice", "global.model.name=Home", "global/model/name"),
+    ("sluice", "global.model.name=1home", "global/model/name"),
+    ("recommender", "models[0]=1home", "models/0"),
+    ("recommender", "api.replicas=0", "api/replicas"),
     ("sluice", "global.mongo.url=http://mongo", "global/mongo/url"),
     ("sluice", "globl.logLevel=debug", "globl"),
     ("sluice", "faiss.resorces.limits.cpu=1", "resorces"),
@@ -49,6 +52,33 @@ MISSING = [
     ("recommender", "global.kafka.brokers"),
     ("operator", "global.mongo.existingSecret"),
 ]
+
+IMPOSSIBLE = [
+    ("faiss", "resources.limits.cpu=500m", "home-faiss: autoscaling never adds a pod"),
+    ("faiss", "resources.requests.cpu=null", "aims at 200 % of the requested CPU 2, and the limit is 2"),
+    ("recommender", "api.resources.limits.cpu=0.5", "shop-recommender-api: autoscaling never adds a pod"),
+    ("recommender", "api.autoscaling.targetCPUUtilizationPercentage=800", "limit is 2"),
+    ("faiss", "resources.limits.memory=null", "resources.limits.memory is empty"),
+    ("faiss", "canary.resources.limits.cpu=1", "canary.resources.limits.memory is empty"),
+]
+POSSIBLE = [
+    ("faiss", "resources.limits.cpu=501m"),
+    ("faiss", "resources.limits.cpu=null"),
+    ("faiss", "autoscaling.enabled=false,resources.limits.cpu=250m"),
+    ("faiss", "memoryBytes=1000000000,resources.limits.memory=null"),
+]
+
+
+@pytest.mark.parametrize(("chart", "value", "words"), IMPOSSIBLE)
+def test_values_that_cannot_work_together_are_refused(helm: Helm, chart: str, value: str, words: str) -> None:
+    assert words in helm.refusal(
+        chart, "--values", CHARTS / chart / "ci" / "default-values.yaml", "--set", value
+    )
+
+
+@pytest.mark.parametrize(("chart", "value"), POSSIBLE)
+def test_values_at_the_bound_of_what_works_render(helm: Helm, chart: str, value: str) -> None:
+    assert helm.render(Scenario(chart, CHARTS / chart / "ci" / "default-values.yaml"), "--set", value).all
 
 
 @pytest.mark.parametrize(("chart", "value", "words"), REFUSED)

@@ -1,6 +1,7 @@
 """The command line: ``python -m cluster up|down|status|env|kubectl and more``, with ``tests/`` on the path."""
 
 import os
+import shlex
 import sys
 import time
 from typing import Annotated
@@ -9,12 +10,17 @@ import typer
 
 from cluster import containers, images, layout, lifecycle, volumes
 from cluster.api import Api
-from cluster.commands import ClusterError
+from cluster.commands import ClusterError, unproxied
 from cluster.programs import program
 from cluster.target import VARIABLE, target
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-_FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_FORWARD = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,  # else a program's own -- would be lost
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
 
 
 @app.command()
@@ -62,6 +68,9 @@ def env() -> None:
     typer.echo(f"export KUBECONFIG={chosen.kubeconfig}")
     if not chosen.is_ours:
         typer.echo(f"export {VARIABLE}={chosen.context}")
+    else:
+        for name in ("NO_PROXY", "no_proxy"):
+            typer.echo(f"export {name}={shlex.quote(unproxied(os.environ)[name])}")
     typer.echo(f"export PATH=$PATH:{layout.bin_folder()}")  # last: its `node` is not JavaScript's
 
 
@@ -70,8 +79,7 @@ def kubectl(context: typer.Context) -> None:
     """Run kubectl on the cluster."""
     chosen = target()
     arguments = [str(program("kubectl")), f"--context={chosen.context}", *context.args]
-    os.environ["KUBECONFIG"] = chosen.kubeconfig
-    os.execv(arguments[0], arguments)
+    os.execve(arguments[0], arguments, unproxied(os.environ) | {"KUBECONFIG": chosen.kubeconfig})
 
 
 @app.command("images", context_settings=_FORWARD)
@@ -83,13 +91,25 @@ def build_images(context: typer.Context) -> None:
 @app.command("load")
 def load_images() -> None:
     """Build the services' images and give the node those that it lacks."""
+    _refuse_others()
     images.import_into(containers, list(images.build().values()))
 
 
 @app.command("volumes")
 def offer_volumes() -> None:
     """Offer the static volumes anew: those of deleted claims are emptied."""
+    _refuse_others()
     volumes.offer(Api(layout.kubeconfig()))
+
+
+def _refuse_others() -> None:
+    """What is for our own node must not change it while another cluster is meant."""
+    chosen = target()
+    if not chosen.is_ours:
+        raise ClusterError(
+            f"{chosen.context} is not the node of cluster-up, which alone can be given images and volumes here: "
+            f"unset KUBECONFIG and {VARIABLE}"
+        )
 
 
 def main() -> None:

@@ -3,10 +3,14 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
+from cluster import layout
 from sluice.errors import SluiceError
+
+_UNPROXIED: Final = (layout.SERVICE_RANGE, layout.POD_RANGE, layout.ADDRESS, "127.0.0.1", "localhost")
 
 
 class ClusterError(SluiceError):
@@ -20,7 +24,7 @@ def run(*command: str | Path, text: str | None = None, folder: Path | None = Non
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env=os.environ | environment,
+        env=unproxied(os.environ) | environment,
         input=text if text is not None else "",
         capture_output=True,
         text=True,
@@ -39,9 +43,21 @@ def succeeds(*command: str | Path) -> bool:
     return done.returncode == 0
 
 
+def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with what keeps the cluster's addresses from a proxy that is set in it."""
+    lists = {name: environment.get(name, "") for name in ("NO_PROXY", "no_proxy")}
+    either = next(filter(None, lists.values()), "")  # programs read the first that is set, in either order
+    return dict(environment) | {name: _with_ours(given or either) for name, given in lists.items()}
+
+
 def missing(programs: Sequence[str]) -> list[str]:
     """Return those that are not on the PATH."""
     return [program for program in programs if shutil.which(program) is None]
+
+
+def _with_ours(given: str) -> str:
+    named = [each for each in given.split(",") if each]
+    return ",".join([*named, *(each for each in _UNPROXIED if each not in named)])
 
 
 def _name(command: Sequence[str | Path]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster import layout
-from cluster.commands import ClusterError
+from cluster.commands import ClusterError, unproxied
 
 MARK: Final = "SLUICE_CLUSTER_STATE"
 READY_S: Final = 90.0
@@ -82,7 +82,7 @@ def _start(name: str, command: Sequence[str | Path], environment: dict[str, str]
         process = subprocess.Popen(
             list(map(str, command)),
             cwd=layout.state(),
-            env=os.environ | environment | {MARK: str(layout.state())},
+            env=unproxied(os.environ) | environment | {MARK: str(layout.state())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,7 +1,8 @@
-"""Which iptables rules are the cluster's, and how to take them out again: pure, but for two commands.
+"""Which iptables rules are the cluster's, and how to take them out again.
 
-Kubernetes' chains begin with ``KUBE-``. The CNI plugins name chains ``CNI-`` and a digest, and put the network's
-name into the comments of the rules that lead there; chains of other networks stay.
+The chains of kubelet and kube-proxy have the same names in every cluster: nobody else's may be there when ours
+starts. The CNI plugins name chains ``CNI-`` and a digest, and put the network's name into the comments of the rules
+that lead there; chains of other networks stay.
 """
 
 import re
@@ -9,12 +10,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from cluster import layout
-from cluster.commands import missing, run
+from cluster.commands import missing, run, succeeds
 
 _TABLE: Final = re.compile(r"^\*(\S+)")
 _CHAIN: Final = re.compile(r"^:(\S+)")
 _RULE: Final = re.compile(r"^-A (\S+)")
 _TARGET: Final = re.compile(r" -[jg] (\S+)")
+_KUBERNETES: Final = re.compile(
+    r"KUBE-(?:SERVICES|EXTERNAL-SERVICES|NODEPORTS|POSTROUTING|MARK-MASQ|FORWARD|PROXY-FIREWALL|PROXY-CANARY"
+    r"|FIREWALL|IPTABLES-HINT|KUBELET-CANARY|(?:SVC|SVL|FW|EXT|SEP)-[A-Z2-7]{16})"
+)
+"""Every chain that kube-proxy and kubelet make; a router or a network policy has others."""
 _SHARED: Final = frozenset(
     {"CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ", "CNI-ADMIN", "CNI-FORWARD"}
 )
@@ -30,6 +36,29 @@ def removal(saved: str, network: str) -> str:
     return "\n".join([*script, ""]) if script else ""
 
 
+def kubernetes_chains(saved: str) -> list[str]:
+    """Return the chains of any Kubernetes, whichever of its programs made them."""
+    chains = [found[1] for _, lines in _tables(saved) for line in lines if (found := _CHAIN.match(line))]
+    return sorted({chain for chain in chains if chain.startswith("KUBE-")})
+
+
+def found_chains() -> list[str]:
+    """Return the chains of any Kubernetes that are there now."""
+    return sorted({chain for _, saved in _saved() for chain in kubernetes_chains(saved)})
+
+
+def accept_pods() -> None:
+    """Let pods speak to each other and beyond where others, such as Docker, let nothing be forwarded.
+
+    The rules come last: kube-proxy's, which refuse what has no endpoint, stay before them. Pods have no IPv6.
+    """
+    comment = ("-m", "comment", "--comment", f'name: "{layout.POD_NETWORK}"', "-j", "ACCEPT")
+    for side in ("-i", "-o"):
+        rule = ("FORWARD", side, layout.POD_BRIDGE, *comment)
+        if not succeeds("iptables", "--wait", "-C", *rule):
+            run("iptables", "--wait", "-A", *rule)
+
+
 def clean() -> None:
     """Take our rules and chains out, of both protocols."""
     for protocol, script in _removals():
@@ -42,9 +71,13 @@ def leftovers() -> list[str]:
 
 
 def _removals() -> list[tuple[str, str]]:
-    installed = [each for each in ("iptables", "ip6tables") if not missing([f"{each}-save"])]
-    scripts = [(each, removal(run(f"{each}-save"), layout.POD_NETWORK)) for each in installed]
+    scripts = [(protocol, removal(saved, layout.POD_NETWORK)) for protocol, saved in _saved()]
     return [(protocol, script) for protocol, script in scripts if script]
+
+
+def _saved() -> list[tuple[str, str]]:
+    installed = [each for each in ("iptables", "ip6tables") if not missing([f"{each}-save"])]
+    return [(protocol, run(f"{protocol}-save")) for protocol in installed]
 
 
 def _tables(saved: str) -> Iterable[tuple[str, list[str]]]:
@@ -62,7 +95,7 @@ def _changes(lines: list[str], network: str) -> list[str]:
     """Rules that lead to our chains go first, for a chain in use cannot be removed."""
     rules = [line for line in lines if _RULE.match(line)]
     chains = [found[1] for line in lines if (found := _CHAIN.match(line))]
-    ours = {chain for chain in chains if chain.startswith("KUBE-")}
+    ours = {chain for chain in chains if _KUBERNETES.fullmatch(chain)}
     ours |= {target for rule in rules if (target := _cni_target(rule, network))}
     foreign = [rule for rule in rules if _RULE.match(rule)[1] not in ours]  # type: ignore[index]
     leading = [rule for rule in foreign if _target(rule) in ours or _is_of(rule, network)]

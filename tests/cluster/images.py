@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cluster import archive, base, store
+from cluster import archive, base, packages, store
+from cluster.commands import ClusterError
 
 NAMES = ("operator", "trainer", "faiss", "recommender")
 VERSION = "0.1.0"
@@ -47,6 +48,7 @@ def folder(name: str) -> Path:
 
 def build(names: Iterable[str] = NAMES) -> dict[str, str]:
     """Build what has changed since it was last built; service to the reference of its image."""
+    packages.install(packages.IMAGES)
     with store.locked():
         base.ensure()
         return {name: _current(name) for name in names}
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in names:
             started = time.monotonic()
             print(f"{build([name])[name]}  {time.monotonic() - started:.1f} s", flush=True)
-    except store.ImagesError as error:
+    except ClusterError as error:
         sys.exit(f"images: {error}")
 
 

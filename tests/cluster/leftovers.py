@@ -40,7 +40,8 @@ def remove() -> list[str]:
     cgroups.remove()
     _unmount()
     network.down()
-    firewall.clean()
+    if network.is_changed():  # else they are of another cluster
+        firewall.clean()
     _remove_files()
     return found()
 
@@ -53,7 +54,7 @@ def found() -> list[str]:
         *(f"control group {group}" for group in cgroups.leftovers()),
         *(f"mount {mount}" for mount in mounts(Path("/proc/self/mountinfo").read_text(), _places())),
         *(f"interface {link}" for link in network.leftovers()),
-        *(f"iptables {rule}" for rule in firewall.leftovers()),
+        *(f"iptables {rule}" for rule in (firewall.leftovers() if network.is_changed() else ())),
     ]
 
 

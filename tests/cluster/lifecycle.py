@@ -13,6 +13,7 @@ from cluster import (
     cgroups,
     containers,
     daemons,
+    firewall,
     ingress,
     layout,
     leftovers,
@@ -54,8 +55,10 @@ def up() -> None:
         raise ClusterError("a node takes root: it makes bridges, mounts and control groups")
     build()
     with cache.locked("cluster.lock"):
+        _refuse_beside_another()
         layout.state().mkdir(parents=True, exist_ok=True)
         network.up()
+        firewall.accept_pods()
         cgroups.make()
         api = _start_plane()
         _start_node(api)
@@ -77,6 +80,15 @@ def down(*, images_too: bool = False) -> list[str]:
 def status() -> dict[str, int | None]:
     """Return the process id of each program, None for one that does not run."""
     return {name: daemons.pid(name) for name in (*PLANE_PROGRAMS, *NODE_PROGRAMS)}
+
+
+def _refuse_beside_another() -> None:
+    """Two clusters would write the same chains, and ``down`` could not tell whose they are."""
+    if not network.is_changed() and (chains := firewall.found_chains()):
+        raise ClusterError(
+            f"iptables has another cluster's rules ({', '.join(chains[:3])}, …): end that cluster first; "
+            "if it is gone, restart the machine or remove its chains"
+        )
 
 
 def _start_plane() -> Api:

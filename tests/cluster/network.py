@@ -43,6 +43,11 @@ def up() -> None:
         (_SYSCTLS / name).write_text(value)
 
 
+def is_changed() -> bool:
+    """Return whether ``up`` has changed this machine and no ``down`` has followed: told before the first change."""
+    return _file().exists()
+
+
 def down() -> None:
     """Remove bridges and their interfaces, and set the kernel as it was."""
     for name in _links():
@@ -86,6 +91,7 @@ def _remember() -> None:
 
 
 def _restore() -> None:
+    """The file stays, for it says that rules are ours: it goes with the state, once nothing is left."""
     file = _file()
     if not file.exists():
         return
@@ -93,7 +99,6 @@ def _restore() -> None:
         setting = Path(path)
         if setting.exists() and setting.read_text().strip() != value:
             setting.write_text(value)
-    file.unlink()
 
 
 def _file() -> Path:

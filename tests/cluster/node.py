@@ -13,6 +13,7 @@ CONTROLLERS_PORT = 10257
 SCHEDULER_PORT = 10259
 DNS_HEALTH_PORT = 10280
 DNS_READY_PORT = 10281
+DNS_TTL_S = 30
 
 
 def kubelet(folder: Path) -> str:
@@ -93,8 +94,10 @@ def proxy(folder: Path) -> str:
 
 
 def name_server(folder: Path, upstream: bool) -> str:
-    """Return CoreDNS' configuration; the cluster's names are never cached, so that a new pod is found at once."""
-    forward = "    forward . /etc/resolv.conf\n    cache 30 {\n        disable success cluster.local\n    }\n"
+    """Return CoreDNS' configuration: like Kubernetes' addon, it tells for 30 s of a pod that has left its Service.
+
+    So do many clusters, though kubeadm's own since 1.32 (``disable success``) do not: a pod has to serve that long.
+    """
     return f"""\
 . {{
     bind {layout.ADDRESS}
@@ -104,9 +107,11 @@ def name_server(folder: Path, upstream: bool) -> str:
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {folder / "dns.kubeconfig"}
         pods insecure
-        ttl 1
+        ttl {DNS_TTL_S}
     }}
-{forward if upstream else ""}}}
+{"    forward . /etc/resolv.conf" if upstream else ""}
+    cache {DNS_TTL_S}
+}}
 """
 
 

@@ -2,12 +2,18 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from cluster.commands import ClusterError, missing, run
 from sluice_cli.backends import cache
 
+IMAGES: Final = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "skopeo": "skopeo",
+}
 _NODE: Final = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -19,18 +25,20 @@ _NODE: Final = {
     "gcc": "gcc",
     "openssl": "openssl",
     "mount": "mount",
-}
-_NODE_FILES: Final = {
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/usr/lib/*/libc.a": "libc6-dev",
     "/etc/nginx/modules-enabled/50-mod-http-lua.conf": "libnginx-mod-http-lua",
 }
+ALL: Final = _NODE | IMAGES
+"""Programs, and files by their paths, to the packages that they are in."""
 _SERVICES: Final = ("containerd", "nginx")
+_WAIT: Final = ("-o", "DPkg::Lock::Timeout=300")
+"""A machine that has just started may be upgrading itself."""
 
 
-def install() -> None:
+def install(needed: Mapping[str, str] = ALL) -> None:
     """Install what is missing; raises :class:`ClusterError` if that takes root or another system."""
-    wanted = _missing()
+    wanted = _missing(needed)
     if not wanted:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -38,14 +46,16 @@ def install() -> None:
             f"missing: {', '.join(wanted)}; install these Debian packages, or run this as root there"
         )
     with cache.locked("apt.lock"):
-        if wanted := _missing():
+        if wanted := _missing(needed):
             _install(wanted)
 
 
-def _missing() -> list[str]:
-    packages = {_NODE[program] for program in missing(list(_NODE))}
-    packages |= {package for file, package in _NODE_FILES.items() if not any(Path("/").glob(file[1:]))}
-    return sorted(packages)
+def _missing(needed: Mapping[str, str]) -> list[str]:
+    return sorted({package for name, package in needed.items() if not _is_there(name)})
+
+
+def _is_there(name: str) -> bool:
+    return any(Path("/").glob(name[1:])) if name.startswith("/") else not missing([name])
 
 
 def _install(packages: list[str]) -> None:
@@ -63,4 +73,4 @@ def _install(packages: list[str]) -> None:
 
 def _apt(*command: str) -> None:
     # Debian starts a service with its package unless told not to; ours are the cluster's own.
-    run(*command, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+    run(*command, *_WAIT, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cluster import archive, images, store
+from cluster.commands import ClusterError
 
 LOCK = Path(__file__).with_name("cyclonedx.txt")
 START = (
@@ -73,5 +74,5 @@ def _line(reference: str) -> str:
 if __name__ == "__main__":
     try:
         print(write(sys.argv[1:] or images.NAMES, store.ROOT / "dist"))
-    except store.ImagesError as error:
+    except ClusterError as error:
         sys.exit(f"sbom: {error}")

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.commands import ClusterError
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("SLUICE_CACHE") or "~/.cache/sluice").expanduser() / "images"
 BASE = "docker.io/library/python:3.11-slim"
-PROGRAMS = "buildah debootstrap skopeo"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-class ImagesError(Exception):
+class ImagesError(ClusterError):
     """An image could not be made; the message says why."""
 
 
@@ -31,9 +32,7 @@ def run(program: str, *arguments: str, quiet: bool = True) -> str:
         command = [program, *arguments]
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=quiet, check=False)
     except FileNotFoundError:
-        raise ImagesError(
-            f"{program} is missing: apt-get install --no-install-recommends {PROGRAMS}"
-        ) from None
+        raise ImagesError(f"{program} is not on the PATH") from None
     if done.returncode:
         complaint = (done.stderr or "see above").strip()[-2000:]
         raise ImagesError(f"{program} ended with exit code {done.returncode}: {complaint}")

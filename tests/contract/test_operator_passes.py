@@ -12,7 +12,7 @@ import pytest
 from contract.operating import CRD_PATH, CRDS, FALLING, World, api_of, install_crds, world_in
 from sluice import models
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
-from sluice_operator.kubernetes.api import Api
+from sluice_operator.kubernetes.api import Api, Unreachable
 from sluice_operator.kubernetes.fleet import KubernetesFleet
 from sluice_operator.kubernetes.model import Gone
 from sluice_operator.kubernetes.notes import KubernetesNotes
@@ -115,6 +115,43 @@ def test_services_read_the_spec_from_a_config_map(world: World, tmp_path: Path) 
     operator.reconcile(2.0)
     file.write_text(world.config_map("home-spec")["model.yaml"])
     assert models.load(file).spec.snapshots.events == 77
+
+
+def test_a_spec_that_was_read_earlier_does_not_replace_a_later_one(world: World) -> None:
+    stale = world.operator()
+    read = stale._model.fetch
+
+    def overtaken(served: object) -> None:
+        read(served)
+        world.apply(snapshots={"events": 77})
+        world.operator().reconcile(1.0)
+
+    stale._model.fetch = overtaken
+    with pytest.raises(Conflict):
+        stale.reconcile(1.0)
+    assert "77" in world.config_map("home-spec")["model.yaml"]
+
+
+def test_a_spec_of_a_model_that_was_applied_anew_is_handed_over(world: World) -> None:
+    world.apply(snapshots={"events": 77})
+    operator = world.operator()
+    operator.reconcile(1.0)
+    world.delete_model()
+    world.apply(snapshots={"events": 78})
+    operator.reconcile(2.0)
+    assert "78" in world.config_map("home-spec")["model.yaml"]
+
+
+@pytest.mark.parametrize("name", ["home-spec", "home-stable"])
+def test_a_config_map_of_somebody_else_is_left_alone_and_told(world: World, name: str) -> None:
+    world.create("configmaps", {"metadata": {"name": name}, "data": {"mine": "yes"}})
+    world.cut("gmf-1")
+    operator = world.operator()
+    world.serves(operator, "gmf-1")
+    world.passes(operator, lambda state: True)
+    assert world.config_map(name) == {"mine": "yes"}
+    ready = world.condition("Ready")
+    assert (ready["status"], f"ConfigMap {name}" in ready["message"]) == ("False", True)
 
 
 def test_what_somebody_wrote_into_the_config_maps_is_put_right(world: World) -> None:
@@ -335,7 +372,7 @@ def test_the_routing_alone_says_what_serves_too(world: World) -> None:
     assert world.config_map("home-stable")["snapshots"] == '["gmf-2"]'
 
 
-def test_a_status_of_before_is_no_reason_to_stop(world: World) -> None:
+def test_a_status_of_before_is_no_reason_to_stop_or_to_go_back(world: World) -> None:
     operator = world.operator()
     world.cut("gmf-1")
     world.serves(operator, "gmf-1")
@@ -344,6 +381,9 @@ def test_a_status_of_before_is_no_reason_to_stop(world: World) -> None:
     world.serves(operator, "gmf-2")
     world.set_status(earlier)
 
+    for _ in range(3):
+        after = world.passes(operator, lambda state: True)
+        assert (after.stable, world.pods[0].wanted[0]) == ("gmf-2", "gmf-2")
     world.cut("gmf-3")
     world.serves(operator, "gmf-3")
     assert all(pod.wanted[0] == "gmf-3" for pod in world.pods)
@@ -372,6 +412,52 @@ def test_without_the_routing_store_pods_are_still_told(world: World) -> None:
     world.cut("gmf-1")
     world.serves(operator, "gmf-1")
     assert all(pod.wanted == ["gmf-1"] for pod in world.pods)
+
+
+def test_while_a_store_is_away_the_conditions_say_so(world: World) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable("MongoDB is away")
+
+    operator = world.operator()
+    world.cut("gmf-1")
+    world.serves(operator, "gmf-1")
+    entries = operator._catalog.entries
+    operator._catalog.entries = away
+    with pytest.raises(StorageUnavailable):
+        operator.reconcile(world._now)
+    progress = world.condition("Progressing")
+    assert (progress["status"], progress["reason"]) == ("Unknown", "StorageUnavailable")
+    assert "MongoDB is away" in progress["message"]
+    assert world.rollout()["stable"] == "gmf-1"
+
+    operator._catalog.entries, purge = entries, operator._controller._evidence.purge
+    operator._controller._evidence.purge = away  # after the decision was written
+    world.cut("gmf-2")
+    with pytest.raises(StorageUnavailable):
+        world.passes(operator, lambda state: False)
+    assert (world.rollout()["phase"], world.rollout()["candidate"]) == ("Promoting", "gmf-2")
+    operator._controller._evidence.purge = purge
+    world.serves(operator, "gmf-2")
+    assert world.condition("Progressing")["reason"] == "Stable"
+
+
+def test_an_api_server_that_does_not_answer_is_not_asked_for_each_pod(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = world.operator()
+    operator.reconcile(1.0)
+    fleet: KubernetesFleet = operator._fleet
+    fleet.observe()
+    asked: list[str] = []
+
+    def away(path: str, body: dict[str, Any]) -> None:
+        asked.append(path)
+        raise Unreachable("the API server cannot be reached")
+
+    monkeypatch.setattr(world.api, "patch", away)
+    with pytest.raises(StorageUnavailable):
+        fleet.want(GroupName.STABLE, ("gmf-1",), 5)
+    assert len(asked) == 1
 
 
 def test_a_deleted_model_leaves_what_serves(world: World) -> None:
@@ -442,6 +528,20 @@ def test_a_canary_with_nothing_to_serve_is_scaled_to_none(world: World) -> None:
     world.operator().reconcile(1.0)
     assert world.replicas("home-faiss-canary") == 0
     assert world.replicas("home-faiss") == 2
+
+
+def test_a_canary_that_was_scaled_meanwhile_is_left_to_the_next_pass(world: World) -> None:
+    operator = world.operator()
+    operator.reconcile(1.0)
+    fleet: KubernetesFleet = operator._fleet
+    fleet.observe()
+    world.api.patch(world.apps("deployments/home-faiss-canary/scale"), {"spec": {"replicas": 3}})
+
+    fleet.scale_canary(2, 1)
+    assert world.replicas("home-faiss-canary") == 3
+    fleet.observe()
+    fleet.scale_canary(2, 1)
+    assert world.replicas("home-faiss-canary") == 2
 
 
 def test_deployments_that_are_not_there_yet_are_waited_for(api: Api, tmp_path: Path) -> None:

@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import urllib3
 
-from contract.operating import ROLE, World, api_of, install_crds, until, world_in
+from contract.operating import CRD_PATH, CRDS, ROLE, World, api_of, install_crds, until, world_in
 from sluice import settings
 from sluice_cli.backends import ports
 from sluice_operator.kubernetes.api import Api
+from sluice_operator.passes import GAP_S
+from sluice_operator.settings import OperatorSettings
 
 HTTP = urllib3.PoolManager(timeout=urllib3.Timeout(5.0), retries=False)
 
@@ -181,17 +184,38 @@ def rollout_lines(operator: Operator) -> str:
     return "\n".join(line for line in lines if line.startswith("sluice_rollout_epoch"))
 
 
+def with_interval(world: World, seconds: float) -> OperatorSettings:
+    present = msgspec.structs.asdict(world.settings)
+    return OperatorSettings(**present | {"interval_seconds": seconds})
+
+
 def test_a_change_is_seen_at_once_not_at_the_next_interval(world: World, start) -> None:
-    slow = world.settings
-    world.settings = type(slow)(
-        **{name: getattr(slow, name) for name in slow.__struct_fields__} | {"interval_seconds": 600.0}
-    )
+    world.settings = with_interval(world, 600.0)
     operator = start()
     until(lambda: operator.get("/readyz")[0] == 200, "not ready")
     world.apply()
     until(lambda: world.config_map("home-spec"), "the model is not seen")
     world.apply(snapshots={"events": 42})
     until(lambda: "42" in world.config_map("home-spec")["model.yaml"], "the change is not seen")
+
+
+def passes(operator: Operator) -> int:
+    lines = operator.get("/metrics")[1].splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("sluice_passes_total{"))
+
+
+def test_a_status_that_is_written_brings_no_pass(world: World, start) -> None:
+    world.settings = with_interval(world, 600.0)
+    world.apply()
+    operator = start()
+    until(lambda: world.status().get("conditions"), "nothing is told")
+    enough = time.monotonic() + 3 * GAP_S
+    while time.monotonic() < enough:
+        world.set_status(world.status() | {"note": time.monotonic()})
+    world.apply(snapshots={"events": 42})
+    until(lambda: "42" in world.config_map("home-spec")["model.yaml"], "the change is not seen")
+    until(lambda: passes(operator) >= 2, "passes are not counted")
+    assert passes(operator) == 2
 
 
 def test_it_goes_on_when_the_api_server_was_killed_and_is_back(plane: Plane, world: World, start) -> None:
@@ -210,6 +234,28 @@ def test_it_goes_on_when_the_api_server_was_killed_and_is_back(plane: Plane, wor
     world.apply(snapshots={"events": 43})
     until(lambda: "43" in world.config_map("home-spec")["model.yaml"], "changes are not seen any more", 60.0)
     assert operator.process.poll() is None
+
+
+def test_it_goes_on_when_the_definition_was_deleted_and_is_back(tmp_path: Path) -> None:
+    with restartable(tmp_path / "plane") as plane, world_in(plane.api, "models", tmp_path) as world:
+        install_crds(plane.api)
+        world.apply()
+        operator = Operator(world, plane.kubeconfig)
+        try:
+            until(lambda: world.config_map("home-spec"), "the model is not seen")
+            for file in CRDS:
+                path = f"{CRD_PATH}/{file.stem}"
+                definition = plane.api.get(path, dict)
+                assert definition is not None
+                plane.api.delete(path, definition["metadata"]["uid"])
+                until(lambda path=path: plane.api.get(path, dict) is None, "the definition stays")
+            ended = "watch ended, it is begun anew"
+            until(lambda: [line for line in operator.said() if line["event"] == ended], "no word of it", 60.0)
+            install_crds(plane.api)
+            world.apply(snapshots={"events": 42})
+            until(lambda: "42" in world.config_map("home-spec")["model.yaml"], "the model is not seen")
+        finally:
+            assert operator.stop() == 0
 
 
 def test_one_that_was_killed_is_replaced_by_another(world: World, start) -> None:

@@ -12,8 +12,10 @@ import pytest
 import urllib3
 from harness import Children, free_port
 
+from sluice.backing import Backing
 from sluice.embedded.home import Home
 from sluice.events import NewRecord
+from sluice.settings import Settings
 from sluice.topics import profiles_group
 
 until = partial(harness.until, timeout_s=90.0)
@@ -24,7 +26,8 @@ kind: RecommenderModel
 metadata: {{name: {name}}}
 spec:
   algorithm: {{type: {type}}}
-  source: {{name: shop}}
+  source: {{name: shop, attributionWindow: {window}}}
+  snapshots: {{interval: {interval}}}
   serving: {{excludeSeen: {exclude}}}
 """
 
@@ -47,8 +50,8 @@ class Mount:
             self.file.symlink_to("..data/model.yaml")
 
 
-def model(name="home", exclude="true", type="CoVisitation"):
-    return MODEL.format(name=name, exclude=exclude, type=type)
+def model(name="home", exclude="true", type="CoVisitation", interval="10m", window="30m"):
+    return MODEL.format(name=name, exclude=exclude, type=type, interval=interval, window=window)
 
 
 class Pod:
@@ -236,7 +239,7 @@ def test_a_trainer_waits_for_its_model_and_goes_on_from_its_checkpoint_with_a_ch
     pid = pod.child.pid
     pod.mounts[0].put(model())
     until(lambda: told(pod).interactions == 40, "everything is learned")
-    pod.mounts[0].put(model(exclude="false"))
+    pod.mounts[0].put(model(interval="20m"))
     pod.says("resumed")
     until(lambda: told(pod).interactions == 40, "nothing is learned twice")
     interactions(pod.folder, 10, start=40)
@@ -245,6 +248,32 @@ def test_a_trainer_waits_for_its_model_and_goes_on_from_its_checkpoint_with_a_ch
     until(lambda: pod.events().count("trainer started") == 3, "another algorithm begins from the start")
     until(lambda: told(pod).interactions == 50, "and learns everything")
     assert (pod.child.pid, pod.child.running) == (pid, True)
+    assert pod.child.stop() == 0
+
+
+def test_a_trainer_that_was_replaced_stays_idle_until_the_model_changes(pod):
+    pod.mounts[0].put(model())
+    start_trainer(pod)
+    interactions(pod.folder, 20)
+    until(lambda: told(pod).interactions == 20, "everything is learned")
+    settings = Settings(home=str(pod.folder / "state"))
+    newer = Backing(settings).catalog("default.home").claim()
+    pod.says("this trainer was replaced, stopping")
+    until(lambda: f"was replaced by {newer}" in pod.get("/status").json().get("waiting", ""), "it says why")
+    assert pod.status("/readyz") == pod.status("/healthz") == pod.status("/metrics") == 200
+    assert Backing(settings).catalog("default.home").epoch() == newer, "it replaces nobody in turn"
+    pod.mounts[0].put(model(interval="20m"))
+    until(lambda: told(pod).interactions == 20, "it learns again")
+    assert pod.child.stop() == 0
+
+
+def test_a_trainer_that_was_replaced_ends_when_it_is_told_to(pod):
+    pod.mounts[0].put(model())
+    start_trainer(pod)
+    pod.says("trainer started")
+    until(lambda: told(pod).model == "default.home", "it works")
+    Backing(Settings(home=str(pod.folder / "state"))).catalog("default.home").claim()
+    pod.says("this trainer was replaced, stopping")
     assert pod.child.stop() == 0
 
 
@@ -271,7 +300,7 @@ def test_profiles_wait_for_a_model_and_begin_anew_with_another(pod):
     pod.says("keeping profiles")
     until(lambda: pod.status("/readyz") == 200, "it is a member of its group")
     interactions(pod.folder, 20)
-    pod.mounts[0].put(model(exclude="false"))
+    pod.mounts[0].put(model(window="1h"))
     pod.says("keeping profiles", 2)
     until(lambda: pod.status("/readyz") == 200, "it is a member again")
     interactions(pod.folder, 10, start=20)

@@ -52,7 +52,7 @@ read again when they change; keys of S3 as variables, as every S3 client takes t
 {{- $secret := . }}
 {{- range $key := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ $key }}
-  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
+  valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: {{ $key }}}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -78,13 +78,13 @@ read again when they change; keys of S3 as variables, as every S3 client takes t
 {{- if has $what $c.uses }}
 {{- with include "sluice.secretName" (list $what $c) }}
 - name: {{ $what }}
-  secret: {secretName: {{ . }}, defaultMode: 0440}
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if and (has "store" .uses) (not .root.Values.global.store.s3.url) }}
 - name: snapshots
   persistentVolumeClaim:
-    claimName: {{ .root.Values.global.store.claim.existingClaim | default "sluice-snapshots" }}
+    claimName: {{ .root.Values.global.store.claim.existingClaim | default "sluice-snapshots" | quote }}
 {{- end }}
 {{- end -}}

@@ -27,10 +27,10 @@ and where they apply
 {{/* What selects the component's pods and no others, for good: selectors cannot be changed. */}}
 {{- define "sluice.selectorLabels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .model }}
-sluice.dev/model: {{ . }}
+sluice.dev/model: {{ . | quote }}
 {{- end }}
 {{- with .track }}
 sluice.dev/track: {{ . }}
@@ -46,8 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
 {{- define "sluice.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "sluice.labels" . | nindent 2 }}
 {{- end -}}

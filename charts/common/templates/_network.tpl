@@ -80,8 +80,8 @@ spec:
 {{- end -}}
 
 {{/*
-Ports an edge leads to: the component's, or the peer's, those in addresses of the values among them. Takes a list: the
-edge, the component.
+Ports an edge leads to: the component's, or the peer's, those in addresses of the values among them; an S3 server's whose
+address names none is that of its scheme. Takes a list: the edge, the component.
 */}}
 {{- define "sluice.edgePorts" -}}
 {{- $edge := first . -}}
@@ -94,6 +94,13 @@ edge, the component.
   "s3" $global.store.s3.endpoint }}
 {{- range regexFindAll ":[0-9]+([,/?]|$)" (get $addresses $edge.to) -1 }}
 {{- $ports = append $ports (regexFind "[0-9]+" . | float64) }}
+{{- end }}
+{{- if and (eq $edge.to "s3") (not (regexMatch ":[0-9]+([,/?]|$)" $global.store.s3.endpoint)) }}
+{{- range $scheme, $port := dict "http" 80 "https" 443 }}
+{{- if hasPrefix (printf "%s://" $scheme) $global.store.s3.endpoint }}
+{{- $ports = append $ports (float64 $port) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range $ports | uniq }}
 - {protocol: TCP, port: {{ int . }}}

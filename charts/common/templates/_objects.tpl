@@ -46,24 +46,37 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* Up at once, down slowly: a pod that comes back must load its snapshots first. */}}
+{{/*
+Up at once, down slowly: a pod that comes back must load its snapshots first. Without autoscaling, a component that says
+how many pods it has (.values.replicas) gets bounds of that number: `replicas` in its Deployment would be taken away when
+autoscaling is switched on, which leaves one pod, and put back by every upgrade.
+*/}}
 {{- define "sluice.autoscaler" -}}
-{{- with .values.autoscaling }}
-{{- if .enabled }}
+{{- $c := . -}}
+{{- $bounds := dict -}}
+{{- with .values.autoscaling -}}
+{{- if .enabled -}}
+{{- $bounds = dict "min" .minReplicas "max" .maxReplicas -}}
+{{- include "sluice.reachableTarget" $c -}}
+{{- else if $c.values.replicas -}}
+{{- $bounds = dict "min" $c.values.replicas "max" $c.values.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- if $bounds }}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
-  {{- include "sluice.metadata" $ | nindent 2 }}
+  {{- include "sluice.metadata" . | nindent 2 }}
 spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ $.name }}}
-  minReplicas: {{ .minReplicas }}
-  maxReplicas: {{ .maxReplicas }}
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ .name | quote }}}
+  minReplicas: {{ $bounds.min }}
+  maxReplicas: {{ $bounds.max }}
   metrics:
   - type: Resource
     resource:
       name: cpu
-      target: {type: Utilization, averageUtilization: {{ .targetCPUUtilizationPercentage }}}
+      target: {type: Utilization, averageUtilization: {{ .values.autoscaling.targetCPUUtilizationPercentage }}}
   behavior:
     scaleUp:
       stabilizationWindowSeconds: 0
@@ -71,11 +84,36 @@ spec:
       - {type: Percent, value: 100, periodSeconds: 30}
       - {type: Pods, value: 2, periodSeconds: 30}
     scaleDown:
-      stabilizationWindowSeconds: {{ .scaleDownAfterSeconds }}
+      stabilizationWindowSeconds: {{ .values.autoscaling.scaleDownAfterSeconds }}
       policies:
       - {type: Pods, value: 1, periodSeconds: 120}
 {{- end }}
-{{- end }}
+{{- end -}}
+
+{{/* Refuses a target that the CPU limit keeps pods from ever reaching. Kubernetes takes the limit for a missing request. */}}
+{{- define "sluice.reachableTarget" -}}
+{{- $target := .values.autoscaling.targetCPUUtilizationPercentage -}}
+{{- $limit := dig "limits" "cpu" "" .values.resources -}}
+{{- $request := dig "requests" "cpu" "" .values.resources | default $limit -}}
+{{- if not $request -}}
+{{- fail (printf "%s: autoscaling measures CPU in percent of resources.requests.cpu, which is not given" .name) -}}
+{{- end -}}
+{{- if $limit -}}
+{{- $aimed := divf (mulf $target (include "sluice.milliCPU" $request)) 100 -}}
+{{- if ge $aimed (include "sluice.milliCPU" $limit | float64) -}}
+{{- fail (printf "%s: autoscaling never adds a pod: it aims at %v %% of the requested CPU %v, and the limit is %v. Lower autoscaling.targetCPUUtilizationPercentage, or raise resources.limits.cpu" .name $target $request $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A quantity of CPU in thousandths: of "250m" 250, of 2 or "2" 2000. */}}
+{{- define "sluice.milliCPU" -}}
+{{- $quantity := toString . -}}
+{{- if hasSuffix "m" $quantity -}}
+{{ trimSuffix "m" $quantity }}
+{{- else -}}
+{{ mulf $quantity 1000 }}
+{{- end -}}
 {{- end -}}
 
 {{- define "sluice.podMonitor" -}}
@@ -95,12 +133,15 @@ spec:
     matchLabels:
       {{- include "sluice.selectorLabels" $ | nindent 6 }}
   podMetricsEndpoints:
-  - {port: {{ $.port.name }}, path: /metrics, interval: {{ .interval }}}
+  - {port: {{ $.port.name }}, path: /metrics, interval: {{ .interval | quote }}}
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* Alert rules of the chart. Takes a list: the component, its rules as YAML. */}}
+{{/*
+Alert rules of the chart, in which $NAMESPACE is the release's. Takes a list: the component, its rules as YAML, which are no
+template, as alerts have braces of their own.
+*/}}
 {{- define "sluice.prometheusRule" -}}
 {{- $c := first . -}}
 {{- with $c.root.Values.global.metrics.prometheusRule }}
@@ -115,9 +156,9 @@ metadata:
     {{- end }}
 spec:
   groups:
-  - name: {{ $c.name }}
+  - name: {{ $c.name | quote }}
     rules:
-      {{- last $ | nindent 6 }}
+      {{- last $ | replace "$NAMESPACE" $c.root.Release.Namespace | nindent 6 }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -185,5 +226,5 @@ accessModes: {{ toJson .accessModes }}
 storageClassName: {{ eq . "-" | ternary "" . | quote }}
 {{- end }}
 resources:
-  requests: {storage: {{ .size }}}
+  requests: {storage: {{ .size | quote }}}
 {{- end -}}

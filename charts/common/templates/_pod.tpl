@@ -27,9 +27,11 @@ annotations:
 
 {{- define "sluice.podSecurityContext" -}}
 runAsNonRoot: true
+{{- if .root.Values.global.podSecurity.fixedIds }}
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -46,7 +48,7 @@ capabilities:
 {{- define "sluice.scheduling" -}}
 {{- $selector := include "sluice.selectorLabels" . | fromYaml -}}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
@@ -83,7 +85,7 @@ securityContext:
 {{- define "sluice.podSpec" -}}
 {{- $drain := .drain | default 0 -}}
 {{- if not .hook }}
-serviceAccountName: {{ .name }}
+serviceAccountName: {{ .name | quote }}
 {{- end }}
 {{ include "sluice.podBase" . }}
 terminationGracePeriodSeconds: {{ add $drain (.grace | default 30) }}

@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from typing import Final
 
 import kopf
 import structlog
+from kopf._cogs.clients.errors import APIError
+from kopf._cogs.clients.watching import WatchingError
 
 from sluice import instruments, logs, settings, statsd, status
 from sluice.backing import Backing
@@ -18,13 +20,15 @@ from sluice_operator.exposition import RolloutExposition
 from sluice_operator.kubernetes.api import Api, configuration
 from sluice_operator.kubernetes.model import Gone
 from sluice_operator.kubernetes.namespace import watched
-from sluice_operator.kubernetes.objects import sluice
+from sluice_operator.kubernetes.objects import RECOMMENDER_MODELS, sluice
 from sluice_operator.kubernetes.pods import Reporters
 from sluice_operator.kubernetes.reconciling import Reconciler
 from sluice_operator.passes import Ended, Pass, Passes
 from sluice_operator.settings import OperatorSettings
 
 _LOG = structlog.get_logger()
+REST_S: Final = 2.0
+"""Between two watches: what refused one may refuse the next."""
 
 
 class Operator:
@@ -54,7 +58,7 @@ class Operator:
         """Wait until RecommenderModels can be read: the API server is there and knows them, and a Role allows it."""
         while not stopping.is_set():
             try:
-                self._api.listed(sluice(self.namespace, handlers.RESOURCE), dict)
+                self._api.listed(sluice(self.namespace, RECOMMENDER_MODELS), dict)
                 self._unready = None
                 return
             except StorageUnavailable as error:
@@ -84,29 +88,42 @@ def work(configured: OperatorSettings, stopping: threading.Event) -> None:
     )
     with statsd.Pusher(configured.statsd, Process.CONTROLLER, registry):
         _LOG.info("operator started", namespace=namespace, port=server.server_port)
-        operator.await_kind(stopping, configured.interval_seconds)
         try:
-            _watch(namespace, passes.look, stopping)
+            while not stopping.is_set():
+                operator.await_kind(stopping, configured.interval_seconds)
+                _watch(namespace, passes.look, stopping)
         finally:
             passes.stop()
             server.stop()
 
 
-def _watch(namespace: str, look: Callable[[str], None], stopping: threading.Event) -> None:
-    if not stopping.is_set():
+def _watch(namespace: str, look: handlers.Look, stopping: threading.Event) -> None:
+    """Let kopf watch until a signal ends it, or until the watch is refused: passes go on, and it is begun anew."""
+    if stopping.is_set():
+        return
+    try:
         kopf.run(
             registry=handlers.registry(look, stopping),
             settings=handlers.settings(),
             namespaces=[namespace],
             standalone=True,
         )
+        stopping.set()
+    except (APIError, WatchingError) as error:
+        _heed_signals(stopping)  # kopf gives back none of those it took
+        _LOG.warning("watch ended, it is begun anew", namespace=namespace, reason=str(error) or repr(error))
+        stopping.wait(REST_S)
+
+
+def _heed_signals(stopping: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    _heed_signals(stopping)
     try:
         configured = settings.read(OperatorSettings, os.environ)
         logs.configure(Process.CONTROLLER, configured.log_level)

@@ -17,10 +17,12 @@ class Served(NamedTuple):
 
     epoch: int = 0
     stable: str | None = None
+    reached: int = 0
+    """The highest epoch that something was done at, also what names no snapshot."""
 
     def not_below(self, epoch: int) -> "Served":
-        """Return the same, of an epoch that something was done at which names no snapshot."""
-        return self._replace(epoch=max(self.epoch, epoch))
+        """Return the same where something was done at ``epoch`` too."""
+        return self._replace(reached=max(self.reached, epoch))
 
 
 def newest(*known: Served) -> Served:
@@ -32,16 +34,31 @@ def begun(written: RolloutState | None, served: Served) -> RolloutState:
     """Return the state to decide from.
 
     ``served`` must have been read before ``written`` was: a decision is written before it is acted upon, so that a
-    higher epoch of what serves means that the status is older than it, and its decisions would be refused.
+    higher epoch of what serves means that the status is older than it, and its decisions would be refused. If another
+    snapshot serves than an older status says, it goes on serving: nobody decided to go back.
     """
+    epoch = max(served.epoch, served.reached)
     if written is None:
-        return _adopted(served)
-    return written if written.epoch >= served.epoch else msgspec.structs.replace(written, epoch=served.epoch)
+        return _adopted(served, epoch)
+    if served.epoch > written.epoch and served.stable not in (None, written.stable):
+        return _taken_over(_adopted(served, epoch), written)
+    return written if written.epoch >= epoch else msgspec.structs.replace(written, epoch=epoch)
 
 
-def _adopted(served: Served) -> RolloutState:
+def _adopted(served: Served, epoch: int) -> RolloutState:
     if served.stable is None:
-        return RolloutState(epoch=served.epoch)
-    return RolloutState(
-        epoch=served.epoch, phase=Phase.STABLE, stable=served.stable, promoted=(served.stable,)
+        return RolloutState(epoch=epoch)
+    return RolloutState(epoch=epoch, phase=Phase.STABLE, stable=served.stable, promoted=(served.stable,))
+
+
+def _taken_over(adopted: RolloutState, written: RolloutState) -> RolloutState:
+    """Return what serves with what people asked for and what was refused; notes are numbered on."""
+    return msgspec.structs.replace(
+        adopted,
+        phase=adopted.phase if written.held_by is None else Phase.HELD,
+        held_by=written.held_by,
+        held_reason=written.held_reason,
+        aborted=written.aborted,
+        consumed=written.consumed,
+        notes=written.notes,
     )

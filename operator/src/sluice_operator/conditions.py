@@ -1,13 +1,20 @@
 """The standard conditions of a RecommenderModel, from where its rollout stands. Pure."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sluice_operator.rollout.state import ROLLING, RolloutState
 
 MESSAGE_CHARACTERS = 2_000
+
+
+class Problem(NamedTuple):
+    """Why the spec is not followed by all: one word for programs, and sentences for people."""
+
+    reason: str
+    message: str
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -22,24 +29,30 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def conditions(
-    state: RolloutState, problems: Sequence[str], generation: int, before: Iterable[Condition], now: str
+    state: RolloutState,
+    problem: Problem | None,
+    generation: int,
+    before: Iterable[Condition],
+    now: str,
+    outage: str = "",
 ) -> list[Condition]:
-    """Return the conditions of a model whose spec of ``generation`` has ``problems``.
+    """Return the conditions of a model whose spec of ``generation`` has a ``problem``.
+
+    ``outage`` says why nothing can be decided now, if so.
 
     The time of one is ``now`` if its status is another than ``before``; other changes keep it.
     """
     return [
         _since(each, before, now)
-        for each in (_ready(state, problems, generation), _rolling(state, generation))
+        for each in (_ready(state, problem, generation), _rolling(state, generation, outage))
     ]
 
 
-def _ready(state: RolloutState, problems: Sequence[str], generation: int) -> Condition:
-    """Whether users get recommendations of this spec: it is sound and a snapshot is stable."""
+def _ready(state: RolloutState, problem: Problem | None, generation: int) -> Condition:
+    """Whether users get recommendations of this spec: it is sound, handed to all services, and a snapshot is stable."""
     status, reason, message = "True", "Serving", f"{state.stable} serves"
-    if problems:
-        status, reason = "False", "InvalidSpec"
-        message = f"{'; '.join(problems)}. Until then the last good spec is in force."
+    if problem is not None:
+        status, (reason, message) = "False", problem
     elif state.stable is None:
         status, reason, message = "False", "NoSnapshot", state.message or "no snapshot is stable yet"
     return Condition(
@@ -51,13 +64,14 @@ def _ready(state: RolloutState, problems: Sequence[str], generation: int) -> Con
     )
 
 
-def _rolling(state: RolloutState, generation: int) -> Condition:
+def _rolling(state: RolloutState, generation: int, outage: str) -> Condition:
     """Whether a candidate is on its way."""
+    status = "True" if state.phase in ROLLING else "False"
     return Condition(
         type="Progressing",
-        status="True" if state.phase in ROLLING else "False",
-        reason=state.phase.value,
-        message=state.message[:MESSAGE_CHARACTERS],
+        status="Unknown" if outage else status,
+        reason="StorageUnavailable" if outage else state.phase.value,
+        message=(outage or state.message)[:MESSAGE_CHARACTERS],
         observed_generation=generation,
     )
 

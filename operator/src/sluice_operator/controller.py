@@ -6,6 +6,7 @@ written with the version its state was read at *before* anything is done; if som
 it is thrown away. Every action carries the epoch of its decision, and a lower one is refused.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from sluice.errors import SluiceError, StaleEpoch
 from sluice.evidence import EvidenceStore
 from sluice.model import ModelSpec, spec_hash
 from sluice.routing import Routing, RoutingStore
+from sluice_operator.news import News
 from sluice_operator.rollout.actions import (
     Action,
     GroupName,
@@ -89,6 +91,8 @@ class Controller:
         self._catalog, self._evidence, self._routing = catalog, evidence, routing
         self._verified = verified
         self._told = 0
+        self._failing: defaultdict[str, News] = defaultdict(News)
+        self._untold = News()
 
     def reconcile(self, now: float) -> RolloutState:
         """Do one pass at ``now`` (Unix seconds) and return the state it left.
@@ -129,18 +133,20 @@ class Controller:
         )
 
     def _attempt(self, action: Action, epoch: int, now: float) -> None:
-        """Carry one action out; a failing one is logged and comes again with the next pass."""
+        """Carry one action out; a failing one is logged, once for each reason, and comes again with the next pass."""
+        name = _name(action)
         try:
             self._carry_out(action, epoch, now)
         except StaleEpoch:
             raise
         except (SluiceError, OSError) as error:
-            _LOG.error(
-                "action failed, the next pass tries it again",
-                action=type(action).__name__,
-                epoch=epoch,
-                reason=str(error),
-            )
+            if self._failing[name].broke(str(error)):
+                _LOG.error(
+                    "action failed, the next pass tries it again", action=name, epoch=epoch, reason=str(error)
+                )
+        else:
+            if self._failing[name].mended():
+                _LOG.info("action succeeds again", action=name, epoch=epoch)
 
     def _carry_out(self, action: Action, epoch: int, now: float) -> None:
         match action:
@@ -161,11 +167,19 @@ class Controller:
             try:
                 recorded = self._notes.record(note)
             except (SluiceError, OSError) as error:  # the next pass tells it
-                _LOG.error("decision cannot be told now", number=note.number, reason=str(error))
+                if self._untold.broke(str(error)):
+                    _LOG.error("decision cannot be told now", number=note.number, reason=str(error))
                 return
+            self._untold.mended()
             if recorded:
                 _say(note, state.rollout)
             self._told = note.number
+
+
+def _name(action: Action) -> str:
+    """Return what tells an action from the others of a pass."""
+    kind = type(action).__name__
+    return f"{kind} {action.group}" if isinstance(action, WantSnapshots) else kind
 
 
 def _say(note: Note, rollout: str) -> None:

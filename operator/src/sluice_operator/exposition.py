@@ -30,6 +30,8 @@ class RolloutExposition(Collector):
         self, model: str, reconcile: Callable[[float], RolloutState]
     ) -> Callable[[float], RolloutState]:
         """Return ``reconcile`` with its passes counted and its state exposed."""
+        for counter in (_PASSES, _THROWN_AWAY):
+            counter.labels(model)  # both are there from the first scrape on
 
         def counted(now: float) -> RolloutState:
             _PASSES.labels(model).inc()
@@ -45,6 +47,8 @@ class RolloutExposition(Collector):
     def forget(self, model: str) -> None:
         """Expose a model's state no more: it is gone."""
         self._states.pop(model, None)
+        for counter in (_PASSES, _THROWN_AWAY):
+            counter.remove(model)
 
     def status(self) -> dict[str, Any]:
         """Return the states as JSON values, by model."""

@@ -1,4 +1,4 @@
-"""Kopf handlers: they only say that a RecommenderModel is there or changed; the passes do the rest.
+"""Kopf handlers: they only say which RecommenderModel is there, in which version; the passes do the rest.
 
 Only raw events are handled: so kopf puts no finalizer, annotation or status of its own on anything, retries nothing,
 and nothing hangs when the operator is away.
@@ -6,14 +6,14 @@ and nothing hangs when the operator is away.
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Final
 
 import kopf
 
 from sluice.model import API_VERSION
+from sluice_operator.kubernetes.objects import RECOMMENDER_MODELS
 
-RESOURCE: Final = "recommendermodels"
 _BACKOFFS: Final = (0.2, 0.5, 1.0, 2.0)
 _LONGEST_S: Final = 5.0
 
@@ -40,8 +40,11 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-def registry(look: Callable[[str], None], stopping: threading.Event) -> kopf.OperatorRegistry:
-    """Return the handlers; ``look`` is called with the name of each model that is there, changed or deleted.
+Look = Callable[[str, Hashable], None]
+
+
+def registry(look: Look, stopping: threading.Event) -> kopf.OperatorRegistry:
+    """Return the handlers; ``look`` is called with name and version of each model that is there, changed or deleted.
 
     A deleted one is looked at too: whoever reads it finds it gone. Repeating any of it is harmless.
     """
@@ -54,9 +57,19 @@ def registry(look: Callable[[str], None], stopping: threading.Event) -> kopf.Ope
         if stopping.is_set():
             signal.raise_signal(signal.SIGTERM)
 
-    @kopf.on.event(*API_VERSION.split("/"), RESOURCE, registry=made)  # type: ignore[call-arg]
-    async def seen(name: str, **_: Any) -> None:
+    @kopf.on.event(*API_VERSION.split("/"), RECOMMENDER_MODELS, registry=made)  # type: ignore[call-arg]
+    async def seen(name: str, type: str | None, meta: Mapping[str, Any], **_: Any) -> None:
         """Look at a model."""
-        look(name)
+        look(name, version(type, meta))
 
     return made
+
+
+def version(event: str | None, metadata: Mapping[str, Any]) -> Hashable:
+    """Return what is another after each change that people make; not after one of the status.
+
+    The operator itself writes the status: if that woke it, it would never come to rest.
+    """
+    annotations = frozenset((metadata.get("annotations") or {}).items())
+    made = (metadata.get("uid"), metadata.get("generation"), metadata.get("deletionTimestamp"))
+    return event == "DELETED", made, annotations

@@ -1,9 +1,9 @@
-"""When a model is looked at: every interval, and at once after an event. A thread a model, so that none waits."""
+"""When a model is looked at: every interval, and soon after a change. A thread a model, so that none waits."""
 
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 import structlog
@@ -14,6 +14,9 @@ _LOG = structlog.get_logger()
 STOP_S: Final = 10.0
 STUCK_S: Final = 300.0
 """A pass takes seconds: all it waits for has limits. One that takes so long will not end."""
+
+GAP_S: Final = 0.5
+"""Changes bring passes no faster than that, and what changed meanwhile brings one."""
 
 Pass = Callable[[float], object]
 """Does one pass at a time (Unix seconds)."""
@@ -35,20 +38,16 @@ class Passes:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
-    def look(self, name: str) -> None:
-        """Let there be a pass over the model ``name`` now; call it from any thread."""
+    def look(self, name: str, version: Hashable) -> None:
+        """Let there be a pass over the model ``name`` soon if ``version`` is not its last one; from any thread."""
         with self._lock:
             if self._stopping.is_set():
                 return
-            if (known := self._models.get(name)) is not None:
+            if (known := self._models.get(name)) is None:
+                self._models[name] = _Model(name, version, self._run)
+            elif known.version != version:
+                known.version = version
                 known.wake.set()
-            else:
-                self._models[name] = _Model(name, self._run)
-
-    def names(self) -> set[str]:
-        """Return the models that passes are done over."""
-        with self._lock:
-            return set(self._models)
 
     def stuck(self) -> str | None:
         """Return which model's pass does not end; None if every one does."""
@@ -85,7 +84,9 @@ class Passes:
             except Exception as error:
                 model.failed(error, unexpected=True)
             model.begun = math.inf
-            model.wake.wait(self._interval_s)
+            gap_s = min(GAP_S, self._interval_s)
+            self._stopping.wait(gap_s)
+            model.wake.wait(self._interval_s - gap_s)
 
     def _dropped(self, model: "_Model") -> bool:
         """Forget an ended model, unless it was seen again meanwhile."""
@@ -100,8 +101,8 @@ class Passes:
 class _Model:
     """One model's thread, and why its last pass failed."""
 
-    def __init__(self, name: str, run: Callable[["_Model"], None]) -> None:
-        self.name, self.wake, self._failure = name, threading.Event(), ""
+    def __init__(self, name: str, version: Hashable, run: Callable[["_Model"], None]) -> None:
+        self.name, self.version, self.wake, self._failure = name, version, threading.Event(), ""
         self.begun = math.inf  # of the pass under way
         self.thread = threading.Thread(target=run, args=(self,), name=f"model-{name}", daemon=True)
         self.thread.start()

@@ -1,4 +1,7 @@
-"""Alerts ask for metrics that exist: one of a metric nobody emits never fires, and nobody sees that it does not."""
+"""Alerts ask for metrics that exist: one of a metric nobody emits never fires, and nobody sees that it does not.
+
+And for their own release's: the errors of one would else vanish in the requests of another.
+"""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +10,8 @@ from charts.objects import Objects, title
 from sluice.metrics import DECLARED
 
 METRIC = re.compile(r"\bsluice_[a-z0-9_]+")
+SELECTED = re.compile(r"\b((?:sluice_[a-z0-9_]+|up)\b)(\{[^}]*\})?")
+"""A metric and the braces behind it."""
 _SERIES = ("_bucket", "_count", "_sum")
 
 
@@ -19,3 +24,13 @@ def alerts_ask_for_declared_metrics(objects: Objects) -> Iterator[str]:
             for rule in group["rules"]:
                 for name in sorted(set(METRIC.findall(str(rule["expr"]))) - known):
                     yield f"{title(found)}: alert {rule.get('alert')} asks for {name}, which nobody emits"
+
+
+def alerts_are_about_their_own_namespace(objects: Objects) -> Iterator[str]:
+    """Every metric of an expression is narrowed to the namespace of the release."""
+    for found in objects.of("PrometheusRule"):
+        for group in found["spec"]["groups"]:
+            for rule in group["rules"]:
+                for name, braces in SELECTED.findall(str(rule["expr"])):
+                    if f'namespace="{objects.namespace}"' not in braces:
+                        yield f"{title(found)}: alert {rule.get('alert')} asks for {name} of every namespace"

@@ -36,10 +36,14 @@ def takes_nothing_of_the_host(objects: Objects) -> Iterator[str]:
 
 
 def runs_as_its_own_user(objects: Objects) -> Iterator[str]:
-    """``runAsNonRoot`` with user and group 10001, said by the pod, and by no container otherwise."""
+    """``runAsNonRoot`` with user and group 10001, said by the pod, and by no container otherwise.
+
+    With ``global.podSecurity.fixedIds`` off the cluster chooses them, and refuses whoever names any.
+    """
+    ids = _ids(objects)
     for pod in objects.pods():
         context = pod.spec.get("securityContext", {})
-        wanted = {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER}
+        wanted = {"runAsNonRoot": True, "runAsUser": ids, "runAsGroup": ids}
         for field, value in wanted.items():
             if context.get(field) != value:
                 yield f"{pod.name}: {field} is {context.get(field)}, not {value}"
@@ -50,13 +54,14 @@ def runs_as_its_own_user(objects: Objects) -> Iterator[str]:
 
 
 def reads_mounted_secrets(objects: Objects) -> Iterator[str]:
-    """Pods that mount Secrets have ``fsGroup``, and nobody else may read the files."""
+    """Pods that mount Secrets have ``fsGroup``, unless the cluster chooses ids, and nobody else may read the files."""
+    ids = _ids(objects)
     for pod in objects.pods():
         for volume in pod.spec.get("volumes", []):
             if "secret" not in volume:
                 continue
-            if pod.spec.get("securityContext", {}).get("fsGroup") != USER:
-                yield f"{pod.name}: mounts Secrets without fsGroup {USER}, so cannot read them"
+            if pod.spec.get("securityContext", {}).get("fsGroup") != ids:
+                yield f"{pod.name}: mounts Secrets without fsGroup {ids}, so cannot read them"
             mode = volume["secret"].get("defaultMode")
             if mode is None or mode & 0o007:
                 yield f"{pod.name}: volume {volume['name']} can be read by others; set defaultMode 0440"
@@ -104,6 +109,12 @@ def tells_pods_nothing_unasked(objects: Objects) -> Iterator[str]:
     for account in objects.of("ServiceAccount"):
         if account.get("automountServiceAccountToken") is not False:
             yield f"ServiceAccount/{account['metadata']['name']}: automountServiceAccountToken is not false"
+
+
+def _ids(objects: Objects) -> int | None:
+    """Return the id that pods say; none where the values leave that to the cluster."""
+    chosen = objects.values.get("global", {}).get("podSecurity", {}).get("fixedIds", True)
+    return USER if chosen else None
 
 
 def _of(pod: Pod, container: Object) -> str:

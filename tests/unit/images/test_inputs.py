@@ -1,4 +1,4 @@
-"""When an image is built anew: at a change of what goes into it, and at no other."""
+"""When an image is built anew: at a change of what goes into it, and at no other; and what a build needs."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 TESTS = Path(__file__).parents[2]
 sys.path.append(str(TESTS))  # for the package `cluster`
 
-from cluster import images, store  # noqa: E402
+from cluster import images, packages, store  # noqa: E402
+from cluster.commands import ClusterError  # noqa: E402
 
 
 @pytest.fixture
@@ -58,3 +59,17 @@ def test_another_commit_makes_another_image_for_its_label_names_it(tree: Path) -
 
 def test_a_tree_without_git_has_no_revision(tree: Path) -> None:
     assert images._revision(images._inputs("faiss")) == ""
+
+
+def test_what_a_build_takes_is_installed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "images")
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="missing: buildah, debootstrap, skopeo;"):
+        images.build()
+    assert not store.FOLDER.exists()
+
+
+def test_a_build_that_fails_is_an_error_of_the_cluster() -> None:
+    with pytest.raises(ClusterError, match="false ended with exit code 1"):
+        store.run("false")

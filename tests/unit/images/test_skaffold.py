@@ -3,6 +3,8 @@
 import copy
 import json
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,22 @@ import jsonschema
 import pytest
 import yaml
 
+from charts.objects import parse
+from charts.rendering import Helm
+
 ROOT = Path(__file__).parents[3]
 CONFIG = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 SCHEMA = json.loads(Path(__file__).with_name("skaffold-v4beta13.json").read_text())
 SERVICES = {"operator", "trainer", "faiss", "recommender"}
+STAND_INS = {
+    "global.kafka.brokers": "kafka:9092",
+    "global.mongo.url": "mongodb://mongo:27017",
+    "global.redis.url": "redis://redis:6379/0",
+    **{f"{service}.image.repository": f"sluice/{service}" for service in SERVICES},
+    **{f"{service}.image.tag": "a1b2c3" for service in SERVICES},
+}
+"""What Skaffold makes of its templates, by the value they are for."""
+OrSkip = Callable[[], AbstractContextManager[None]]
 
 
 def patched(profile: str) -> dict[str, Any]:
@@ -70,3 +84,20 @@ def test_a_profile_names_files_that_exist(profile: str) -> None:
     )
     assert named
     assert all((ROOT / path).exists() for path in named), named
+
+
+def test_the_release_of_the_e2e_profile_gets_ready_by_itself(tmp_path: Path, or_skip: OrSkip) -> None:
+    """It is waited for: so it brings the definitions that its operator watches, and makes topics and indexes."""
+    with or_skip():
+        helm = Helm(tmp_path)
+    release = patched("e2e")["deploy"]["helm"]["releases"][0]
+    files = [word for file in release["valuesFiles"] for word in ("--values", ROOT / file)]
+    given = [word for key in release["setValueTemplates"] for word in ("--set", f"{key}={STAND_INS[key]}")]
+    made = parse(helm.run("template", "sluice", helm.chart(release["chartPath"]), *files, *given))
+    names = {(found["kind"], found["metadata"]["name"]) for found in made}
+    assert release["wait"] is True
+    assert {name for kind, name in names if kind == "CustomResourceDefinition"} == {
+        "recommendermodels.sluice.dev",
+        "indexsnapshots.sluice.dev",
+    }
+    assert ("Job", "sluice-recommender-prepare") in names

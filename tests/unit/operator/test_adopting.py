@@ -1,9 +1,10 @@
 """Which state to begin from: the written one, unless it is lost or older than what has been acted upon."""
 
+import msgspec
 import pytest
 
 from sluice_operator.adopting import Served, begun, newest
-from sluice_operator.rollout.state import Phase, RolloutState
+from sluice_operator.rollout.state import Aborted, HeldBy, Note, NoteType, Phase, RolloutState
 
 WRITTEN = RolloutState(epoch=7, phase=Phase.PROMOTING, stable="a", candidate="b", rollout="b-7")
 
@@ -13,9 +14,31 @@ def test_a_written_state_counts_as_it_is(served):
     assert begun(WRITTEN, served) is WRITTEN
 
 
-def test_a_written_state_that_is_older_than_what_was_acted_upon_goes_on_above_it():
-    state = begun(WRITTEN, Served(9, "b"))
+@pytest.mark.parametrize("served", [Served(9, "a"), Served(9, None), Served(6, "b").not_below(9)])
+def test_a_written_state_that_is_older_than_what_was_acted_upon_goes_on_above_it(served):
+    state = begun(WRITTEN, served)
     assert (state.epoch, state.phase, state.stable) == (9, Phase.PROMOTING, "a")
+
+
+def test_where_another_snapshot_serves_than_an_older_state_says_it_goes_on_serving():
+    notes = (Note(type=NoteType.NORMAL, reason="Odd", message="", number=4),)
+    aborted = (Aborted(id="x", reason="no", at=1.0),)
+    written = msgspec.structs.replace(WRITTEN, aborted=aborted, consumed=("one",), notes=notes)
+    state = begun(written, Served(9, "c").not_below(11))
+    assert (state.epoch, state.phase, state.stable, state.candidate) == (11, Phase.STABLE, "c", None)
+    assert (state.aborted, state.consumed, state.notes) == (aborted, ("one",), notes)
+
+
+@pytest.mark.parametrize("phase", [Phase.HELD, Phase.ROLLING_BACK])
+def test_a_hold_stays_where_another_snapshot_serves(phase):
+    written = msgspec.structs.replace(WRITTEN, phase=phase, held_by=HeldBy.ROLLBACK, held_reason="asked")
+    state = begun(written, Served(9, "c"))
+    assert (state.phase, state.stable, state.held_by, state.held_reason) == (
+        Phase.HELD,
+        "c",
+        HeldBy.ROLLBACK,
+        "asked",
+    )
 
 
 def test_without_a_state_and_without_anything_served_all_begins():
@@ -38,5 +61,5 @@ def test_of_what_is_known_the_later_decision_counts():
 
 
 def test_a_pod_that_was_told_later_raises_the_epoch_and_names_nothing():
-    assert Served(3, "a").not_below(8) == Served(8, "a")
-    assert Served(9, "a").not_below(8) == Served(9, "a")
+    assert Served(3, "a").not_below(8) == Served(3, "a", reached=8)
+    assert begun(None, Served(9, "a").not_below(8)).epoch == 9

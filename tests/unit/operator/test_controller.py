@@ -4,6 +4,7 @@ import threading
 
 import msgspec
 import pytest
+import structlog
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
@@ -262,6 +263,19 @@ def test_a_failing_routing_write_does_not_keep_pods_from_being_told_and_comes_ag
     world.controller._routing = back
     world.controller.reconcile(now + 1)
     assert back.published[-1].stable == "s1"
+
+
+def test_what_stays_broken_is_told_once_and_so_is_its_end():
+    world = World(routing=FailingRouting([]))
+    with structlog.testing.capture_logs() as said:
+        now = world.until(Phase.STABLE)
+        for _ in range(5):
+            world.controller.reconcile(now)
+        world.controller._routing = RecordingRouting([])
+        for _ in range(2):
+            world.controller.reconcile(now)
+    told = [each["event"] for each in said if each.get("action") == "PublishRouting"]
+    assert told == ["action failed, the next pass tries it again", "action succeeds again"]
 
 
 def test_a_replaced_operator_stops_at_the_first_action_that_meets_a_higher_epoch():

@@ -1,11 +1,14 @@
 """IndexSnapshots: what an entry of the catalog becomes, and what it is to the rollout."""
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 
 from sluice.catalog import CatalogEntry
 from sluice.index_snapshot import IndexSnapshotSpec, SnapshotPhase, spec_of
-from sluice_operator.kubernetes.index_snapshots import phase_of
+from sluice_operator.kubernetes.index_snapshots import IndexSnapshots, phase_of
+from sluice_operator.kubernetes.objects import Metadata
 from sluice_operator.rollout.state import Aborted, Phase, RolloutState
 
 ENTRY = CatalogEntry(
@@ -31,6 +34,25 @@ def test_an_entry_becomes_a_spec_that_its_types_take_back():
 
 def test_metrics_are_decimals_and_what_is_no_number_is_left_out():
     assert spec_of("home", ENTRY).metrics == {"recall@20": "0.116", "samples": "1000"}
+
+
+def test_one_with_a_field_of_a_newer_definition_stays_and_one_of_another_digest_is_made_anew():
+    spec = msgspec.to_builtins(spec_of("home", ENTRY))
+    assert ways({"spec": spec | {"newer": "field"}}) == {"patch"}
+    assert ways({"spec": spec | {"digest": "cd" * 32}}) == {"delete"}
+
+
+def ways(found):
+    """Return by which verbs an object that is there is changed."""
+    metadata = {"name": "home.gmf-2", "uid": "s", "ownerReferences": [{"uid": "m"}]}
+    api = Mock()
+    api.listed.side_effect = lambda path, kind, selector: [
+        msgspec.convert({"metadata": metadata} | found, kind)
+    ]
+    IndexSnapshots(api, "ns", lambda entry: True).keep(
+        Metadata(name="home", uid="m"), [ENTRY], RolloutState()
+    )
+    return {call[0] for call in api.method_calls} - {"listed"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Passes: at once after an event, again every interval, one model's failure no other's."""
 
+import itertools
 import threading
 import time
 
@@ -7,9 +8,10 @@ import pytest
 import structlog
 
 from sluice.errors import Conflict
-from sluice_operator.passes import Ended, Passes
+from sluice_operator.passes import GAP_S, Ended, Passes
 
 DEADLINE_S = 10.0
+CHANGES = itertools.count()
 
 
 class Model:
@@ -32,11 +34,20 @@ class Model:
             return self.passed.wait_for(lambda: self.passes >= passes, DEADLINE_S)
 
 
+def look(passes, name):
+    """Let it be seen that a model changed."""
+    passes.look(name, next(CHANGES))
+
+
 def until(true):
     deadline = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def running():
+    return {each.name for each in threading.enumerate() if each.name.startswith("model-")}
 
 
 @pytest.fixture
@@ -50,20 +61,41 @@ def started(models, interval_s):
 
 def test_an_event_brings_a_pass_at_once(models):
     passes = started(models, interval_s=600.0)
-    passes.look("one")
+    look(passes, "one")
     assert models["one"].reached(1)
-    passes.look("one")
+    look(passes, "one")
     assert models["one"].reached(2)
     passes.stop()
 
 
+def test_what_is_seen_again_without_a_change_brings_no_pass(models):
+    passes = started(models, interval_s=600.0)
+    for name in ("one", "one", "one", "other"):
+        passes.look(name, "same")
+    assert models["other"].reached(1)
+    passes.look("one", "changed")
+    assert models["one"].reached(2)
+    passes.stop()
+    assert models["one"].passes == 2
+
+
+def test_changes_that_follow_each_other_bring_passes_with_a_gap_between(models):
+    at = []
+    passes = Passes(lambda name: lambda now: (at.append(time.monotonic()), models[name](now)), 600.0)
+    for count in (1, 2, 3):
+        look(passes, "one")
+        assert models["one"].reached(count)
+    passes.stop()
+    assert min(after - before for before, after in itertools.pairwise(at)) >= GAP_S
+
+
 def test_without_events_passes_come_every_interval(models):
     passes = started(models, interval_s=0.01)
-    passes.look("one")
+    look(passes, "one")
     assert models["one"].reached(5)
     passes.stop()
     seen = models["one"].passes
-    passes.look("one")
+    look(passes, "one")
     assert models["one"].passes == seen
 
 
@@ -71,8 +103,8 @@ def test_without_events_passes_come_every_interval(models):
 def test_a_failed_pass_costs_only_time(models, error):
     models["one"].outcomes = [error] * 3
     passes = started(models, interval_s=0.01)
-    passes.look("one")
-    passes.look("other")
+    look(passes, "one")
+    look(passes, "other")
     assert models["one"].reached(5)
     assert models["other"].reached(2)
     passes.stop()
@@ -82,7 +114,7 @@ def test_the_same_failure_is_told_once_and_so_is_its_end(models):
     models["one"].outcomes = [Conflict("meanwhile")] * 4
     with structlog.testing.capture_logs() as told:
         passes = started(models, interval_s=0.01)
-        passes.look("one")
+        look(passes, "one")
         assert models["one"].reached(7)
         passes.stop()
     assert [each["event"] for each in told] == ["pass thrown away", "passes succeed again"]
@@ -92,8 +124,8 @@ def test_a_model_that_hangs_does_not_stop_another(models):
     free = threading.Event()
     models["one"] = lambda now: free.wait(DEADLINE_S)
     passes = started(models, interval_s=0.01)
-    passes.look("one")
-    passes.look("other")
+    look(passes, "one")
+    look(passes, "other")
     assert models["other"].reached(5)
     free.set()
     passes.stop()
@@ -105,8 +137,8 @@ def test_a_pass_that_does_not_end_is_told(models, monkeypatch):
     models["one"] = lambda now: (begun.set(), free.wait(DEADLINE_S))
     passes = started(models, interval_s=600.0)
     assert passes.stuck() is None
-    passes.look("one")
-    passes.look("other")
+    look(passes, "one")
+    look(passes, "other")
     assert begun.wait(DEADLINE_S)
     until(lambda: passes.stuck() == "passes do not end: one")
     free.set()
@@ -124,7 +156,7 @@ def test_what_cannot_be_begun_is_tried_again(models):
         return models[name]
 
     passes = Passes(begin, 0.01)
-    passes.look("one")
+    look(passes, "one")
     assert models["one"].reached(1)
     passes.stop()
     assert tries == ["one"] * 3
@@ -133,11 +165,10 @@ def test_what_cannot_be_begun_is_tried_again(models):
 def test_a_model_that_is_gone_is_forgotten_and_can_come_again(models):
     models["one"].outcomes = [Ended()]
     passes = started(models, interval_s=0.01)
-    passes.look("one")
-    until(lambda: passes.names() == set())
-    passes.look("one")
+    look(passes, "one")
+    until(lambda: models["one"].passes == 1 and running() == set())
+    look(passes, "one")
     assert models["one"].reached(3)
-    assert passes.names() == {"one"}
     passes.stop()
 
 
@@ -149,13 +180,13 @@ def test_a_model_that_is_seen_while_it_ends_is_begun_anew():
 
         def one_pass(now):
             if len(begun) == 1:
-                passes.look(name)  # applied again while the pass finds the old one gone
+                look(passes, name)  # applied again while the pass finds the old one gone
                 raise Ended
 
         return one_pass
 
     passes = Passes(begin, 600.0)
-    passes.look("one")
+    look(passes, "one")
     until(lambda: len(begun) == 2)
-    assert passes.names() == {"one"}
+    assert running() == {"model-one"}
     passes.stop()

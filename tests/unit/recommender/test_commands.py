@@ -4,12 +4,16 @@ import signal
 import socket
 import sys
 
+import msgspec
 import pytest
 
 from sluice import logs
 from sluice.errors import InvalidSetting
+from sluice.model import RecommenderModel
 from sluice_faiss import __main__ as faiss
 from sluice_recommender import __main__ as recommender
+from sluice_recommender.api import command
+from sluice_recommender.profiles import worker
 from sluice_recommender.settings import ApiSettings, ProfilesSettings, experiment_of, pod_urls
 
 MODEL = """
@@ -155,3 +159,26 @@ def test_a_port_in_use_is_named(run):
 @pytest.mark.parametrize("words", [(), ("serve",), ("api", "now")])
 def test_an_unknown_command_is_answered_with_the_known_ones(run, words):
     assert "sluice-recommender profiles" in run(recommender.main, *words)
+
+
+def spec(**spec):
+    spec = {"algorithm": {"type": "GMF"}, "source": {"name": "shop"}, **spec}
+    document = {"apiVersion": "v", "kind": "k", "metadata": {"name": "home"}, "spec": spec}
+    return msgspec.convert(document, RecommenderModel)
+
+
+@pytest.mark.parametrize("relevant", [command.relevant, worker._relevant])
+def test_a_service_begins_anew_for_what_it_uses_of_a_model_and_nothing_else(relevant):
+    gate = {"name": "quality", "source": "Online", "metric": "errorRate", "margin": "0.1"}
+    for other in (
+        {"rollout": {"paused": True, "gates": [gate]}},
+        {"snapshots": {"pin": "gmf-1"}},
+        {"algorithm": {"type": "ALS"}},
+    ):
+        assert relevant(spec(**other)) == relevant(spec())
+    for other in ({"name": "site"}, {"name": "shop", "eventWeights": {"buy": "2"}}):
+        assert relevant(spec(source=other)) != relevant(spec())
+
+
+def test_the_api_begins_anew_for_what_its_answers_may_hold():
+    assert command.relevant(spec(serving={"excludeSeen": False})) != command.relevant(spec())

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from sluice_recommender.api import pods as limits
-from sluice_recommender.api.pods import Pods, Resting, SearchFailed, UnknownItem
+from sluice_recommender.api.pods import NotHeld, Pods, Resting, SearchFailed, UnknownItem
 from sluice_recommender.api.wire import CONNECT_TIMEOUT_S, MAX_ANSWER_BYTES, RESOLVED_S, Reply, Wire
 
 FOUND = b'{"snapshot":"s1","items":[{"item_id":"a","score":0.5},{"item_id":"b","score":null}]}'
@@ -91,9 +91,19 @@ def test_when_every_pod_fails_the_search_fails(pod, pods, status, body):
         pods(pod(status, body).url).search(b"{}")
 
 
-def test_without_pods_the_search_fails(pods):
-    with pytest.raises(SearchFailed, match="configured"):
+def test_without_pods_nobody_was_asked(pods):
+    with pytest.raises(Resting, match="no pod can be asked now"):
         pods().search(b"{}")
+
+
+def test_that_no_pod_holds_the_snapshot_is_told_from_a_failure(pod, pods):
+    lacking, failing = pod(409, b"{}"), pod(500, b"{}")
+    with pytest.raises(NotHeld, match="409"):
+        pods(lacking.url, pod(409, b"{}").url).search(b"{}")
+    for urls in ([lacking.url, failing.url], [failing.url, lacking.url], [lacking.url, "http://127.0.0.1:9"]):
+        with pytest.raises(SearchFailed) as failed:
+            pods(*urls).search(b"{}")
+        assert not isinstance(failed.value, NotHeld), urls
 
 
 @pytest.mark.parametrize("word", ["unknown-item", "unknown-user", "no-users"])
@@ -364,7 +374,7 @@ def test_pods_that_come_are_asked_and_those_that_go_are_not(pod, pods):
         client.search(b"{}")
     assert old.asked == 3
     client.replace([])
-    with pytest.raises(SearchFailed, match="configured"):
+    with pytest.raises(Resting):
         client.search(b"{}")
 
 

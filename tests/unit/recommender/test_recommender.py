@@ -11,7 +11,7 @@ from sluice.profile import Profile
 from sluice.records import Item
 from sluice_recommender.api.asking import Ask
 from sluice_recommender.api.outbox import Outbox
-from sluice_recommender.api.pods import Resting, UnknownItem
+from sluice_recommender.api.pods import NotHeld, Pods, Resting, UnknownItem
 from sluice_recommender.api.recommender import Recommender, Source, UnknownUser
 from sluice_recommender.api.routes import RoutingTable
 from sluice_recommender.api.shelf import Metadata, Popular
@@ -134,12 +134,25 @@ def test_where_the_candidate_fails_stable_answers_and_the_failure_counts_against
     assert world.answers()[0]["snapshot"] == "s1", "credit goes to the snapshot that really answered"
 
 
-def test_a_request_that_the_candidate_was_not_asked_for_is_not_its_evidence(fakes):
-    class RestingPods:
-        def search(self, body):
-            raise Resting("every pod rests after failures")
+class RaisingPods:
+    def __init__(self, error):
+        self.error = error
 
-    world = World(fakes, canary=RestingPods(), **CANARY)
+    def search(self, body):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "canary",
+    [
+        RaisingPods(Resting("no pod can be asked now")),
+        RaisingPods(NotHeld("a pod answered 409")),
+        Pods([], 1),
+    ],
+    ids=["all rest", "none holds it", "none is known"],
+)
+def test_a_request_that_says_nothing_of_the_candidate_is_not_its_evidence(fakes, canary):
+    world = World(fakes, canary=canary, **CANARY)
     answer = world.ask()
     assert (answer.snapshot, answer.track, ids(answer)) == ("s1", "stable", ["x", "y"])
     assert world.counted() == {}

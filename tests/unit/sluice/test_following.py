@@ -71,6 +71,17 @@ def test_another_wording_of_the_same_model_is_no_change(mount: Mount) -> None:
     assert not files.changed()
 
 
+def test_what_a_service_does_not_use_of_a_model_is_no_change(mount: Mount) -> None:
+    files = ModelFiles([mount.file], relevant=lambda model: (model.key, model.spec.source))
+    mount.put(model())
+    assert files.changed()
+    mount.put(model(dimension=16))
+    assert not files.changed()
+    mount.put(model(source="other"))
+    assert files.changed()
+    assert dimensions(files) == [8]
+
+
 def test_a_file_that_vanishes_changes_nothing(mount: Mount) -> None:
     files = ModelFiles([mount.file])
     mount.put(model())

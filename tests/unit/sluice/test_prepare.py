@@ -6,6 +6,8 @@ import pytest
 
 from sluice import prepare
 from sluice.embedded.log import EmbeddedLog
+from sluice.errors import StorageUnavailable
+from sluice.settings import Settings
 from sluice.topics import topics_of
 
 TOPICS = topics_of("shop")
@@ -14,6 +16,29 @@ TOPICS = topics_of("shop")
 @pytest.fixture
 def log(tmp_path: Path) -> EmbeddedLog:
     return EmbeddedLog(tmp_path / "log.db")
+
+
+def test_the_log_is_closed_whatever_happens(log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Backing:
+        shared = False
+
+        def __init__(self, _settings: object) -> None:
+            pass
+
+        def log(self, _source: str) -> EmbeddedLog:
+            return log
+
+    def away(_topic: str) -> list[int]:
+        raise StorageUnavailable("the broker is away")
+
+    monkeypatch.setattr(prepare, "Backing", Backing)
+    monkeypatch.setattr(log, "partitions", away)
+    monkeypatch.setattr(log, "close", lambda: closed.append(log))
+    with pytest.raises(StorageUnavailable):
+        prepare.prepare_names(Settings(kafka="localhost:9092"), ["shop"], [])
+    assert closed == [log]
 
 
 def test_all_topics_of_a_source_are_made_with_as_many_partitions(log: EmbeddedLog) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 from sluice.errors import SluiceError
 from sluice_cli.backends import cache
 
+_LOCK_WAIT: Final = ("-o", "DPkg::Lock::Timeout=300")
+"""A machine that has just started may be upgrading itself."""
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _FIXES: Final = {
     "java": "install a Java runtime 17 or newer (Debian: openjdk-17-jre-headless)",
@@ -79,4 +81,4 @@ def _install(package: str) -> None:
 
 def _apt(*command: str) -> None:
     # Debian starts a service with its package unless told not to; ours are the tests' own.
-    run(*command, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+    run(*command, *_LOCK_WAIT, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")

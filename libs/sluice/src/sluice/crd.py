@@ -15,7 +15,6 @@ from sluice.model import API_VERSION, KIND, ModelSpec, Spec
 from sluice.structural import Schema
 
 FOLDER: Final = Path("manifests/crds")
-FILE: Final = FOLDER / "recommendermodels.sluice.dev.yaml"
 
 _RULES: Final = {
     "Step": [

@@ -19,17 +19,23 @@ from sluice.model import RecommenderModel
 LOOK_S: Final = 1.0
 NO_MODEL: Final = "no model yet; apply the RecommenderModel, then this goes on by itself"
 Check = Callable[[Sequence[RecommenderModel]], object]
+Relevant = Callable[[RecommenderModel], object]
 _log = structlog.get_logger()
+
+
+def _whole(model: RecommenderModel) -> RecommenderModel:
+    return model
 
 
 class ModelFiles:
     """``models`` are those of the files that are there, as they last were usable; none while there is no file.
 
-    ``check`` raises :class:`~sluice.errors.SluiceError` for models that cannot be served (together).
+    ``check`` raises :class:`~sluice.errors.SluiceError` for models that cannot be served (together). ``relevant``
+    returns what a service uses of a model: one that differs elsewhere only, say in a gate, is no change.
     """
 
-    def __init__(self, paths: Sequence[Path], check: Check = tuple) -> None:
-        self._paths, self._check = paths, check
+    def __init__(self, paths: Sequence[Path], check: Check = tuple, relevant: Relevant = _whole) -> None:
+        self._paths, self._check, self._relevant = paths, check, relevant
         self._seen: dict[Path, bytes | str] = {}
         self._read: dict[Path, RecommenderModel] = {}
         self.models: tuple[RecommenderModel, ...] = ()
@@ -39,7 +45,7 @@ class ModelFiles:
         if not [path for path in self._paths if self._is_news(path)]:
             return False
         found = tuple(self._read[path] for path in self._paths if path in self._read)
-        if found == self.models:
+        if list(map(self._relevant, found)) == list(map(self._relevant, self.models)):
             return False
         try:
             self._check(found)

@@ -1,6 +1,7 @@
 """Makes topics and indexes for models of one source; what exists is left as it is. Doing it again changes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -40,9 +41,8 @@ def prepare_names(
     backing, told = Backing(settings), list[Told]()
     for source in sources:
         if settings.kafka:
-            log = backing.log(source)
-            told += topics(log, source, partitions)
-            log.close()
+            with closing(backing.log(source)) as log:
+                told += topics(log, source, partitions)
             told += _policies(settings, topics_of(source))
     if backing.shared:
         told += _indexes(settings, sources, models)

@@ -25,6 +25,10 @@ _AGAIN: Final = urllib3.Retry(
 """Once more for a connection that the server closed while it was idle, and only for what may be repeated."""
 
 
+class Unreachable(StorageUnavailable):
+    """The API server itself does not answer, so that asking for something else is of no use now."""
+
+
 class NotFound(StorageUnavailable):
     """What was to be changed is not there."""
 
@@ -51,7 +55,8 @@ def configuration() -> Configuration:
 class Api:
     """Calls one API server; safe to use from several threads.
 
-    Every method raises :class:`StorageUnavailable` if the server cannot be reached, fails or refuses.
+    Every method raises :class:`StorageUnavailable` if the server fails or refuses, and :class:`Unreachable`, which
+    is one, if it does not answer.
     """
 
     def __init__(self, reached: Configuration) -> None:
@@ -114,7 +119,7 @@ class Api:
             answer = self._client.call_api(*request, _request_timeout=(CONNECT_S, READ_S))
             data = bytes(answer.read())  # type: ignore[no-untyped-call]
         except (urllib3.exceptions.HTTPError, OpenApiException, OSError) as error:
-            raise StorageUnavailable(f"the API server cannot be reached: {_short(str(error))}") from error
+            raise Unreachable(f"the API server cannot be reached: {_short(str(error))}") from error
         if 200 <= answer.status <= 299:
             return data
         raise _refusal(method, path, answer.status, data)

@@ -11,6 +11,7 @@ import structlog
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
 from sluice.model import Serving
 from sluice_operator.adopting import Served
+from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.api import Api
 from sluice_operator.kubernetes.config_maps import ConfigMaps
 from sluice_operator.kubernetes.objects import (
@@ -23,6 +24,7 @@ from sluice_operator.kubernetes.objects import (
     scale_of,
 )
 from sluice_operator.kubernetes.pods import Annotations, Reporters, alive, written_at
+from sluice_operator.news import News
 from sluice_operator.rollout.actions import GroupName
 from sluice_operator.rollout.observation import Fleet, Group
 
@@ -45,6 +47,9 @@ class KubernetesFleet:
         self._annotations = Annotations(api, namespace)
         self._pods: dict[GroupName, list[PodObject]] = {}
         self._canary: Scale | None = None
+        self.problem: Problem | None = None
+        """Why new stable pods do not begin with what is stable now."""
+        self._news = News()
 
     def observe(self) -> Fleet:
         """See :class:`~sluice_operator.controller.FleetPort`."""
@@ -65,12 +70,22 @@ class KubernetesFleet:
         self._annotations.write(self._pods.get(group, []), snapshots, epoch)
 
     def scale_canary(self, replicas: int, epoch: int) -> None:
-        """See :class:`~sluice_operator.controller.FleetPort`."""
+        """See :class:`~sluice_operator.controller.FleetPort`.
+
+        A Deployment that changed since it was observed is left to the next pass: a later decision may have done it.
+        """
         name = self.deployment(GroupName.CANARY)
         if self._canary is None and replicas:
             raise StorageUnavailable(f"Deployment {name} does not exist, so nothing can roll; install it")
-        if self._canary is not None and self._canary.spec.replicas != replicas:
-            self._api.patch(scale_of(self._namespace, name), {"spec": {"replicas": replicas}})
+        if self._canary is None or self._canary.spec.replicas == replicas:
+            return
+        version = {"resourceVersion": self._canary.metadata.resource_version}
+        body = {"metadata": version, "spec": {"replicas": replicas}}
+        try:
+            self._api.patch(scale_of(self._namespace, name), body)
+        except Conflict as error:
+            _LOG.info("canary changed meanwhile", model=self._model, reason=str(error))
+        else:
             _LOG.info("canary scaled", model=self._model, replicas=replicas, epoch=epoch)
 
     def served(self) -> Served:
@@ -108,9 +123,18 @@ class KubernetesFleet:
         try:
             self._record(snapshots, epoch)
         except (Conflict, StorageUnavailable) as error:
-            _LOG.error(
-                "stable snapshot cannot be written down now", config_map=self._record_name, reason=str(error)
-            )
+            if not isinstance(error, Conflict):  # somebody wrote it just now: the next pass sees
+                self.problem = Problem("StableNotRecorded", str(error))
+            if self._news.broke(str(error)):
+                _LOG.warning(
+                    "stable snapshot cannot be written down now",
+                    config_map=self._record_name,
+                    reason=str(error),
+                )
+        else:
+            self.problem = None
+            if self._news.mended():
+                _LOG.info("stable snapshot is written down again", config_map=self._record_name)
 
     def _record(self, snapshots: tuple[str, ...], epoch: int) -> None:
         present = self._recorded()

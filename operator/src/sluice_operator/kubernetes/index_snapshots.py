@@ -1,22 +1,21 @@
 """IndexSnapshots: one object for each verified snapshot of the catalog, as long as it is listed there."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
 
 from sluice.catalog import CatalogEntry
 from sluice.errors import Conflict
-from sluice.index_snapshot import KIND, SHORT, IndexSnapshotSpec, SnapshotPhase, spec_of
+from sluice.index_snapshot import KIND, SHORT, SnapshotPhase, spec_of
 from sluice.model import API_VERSION
 from sluice.model import KIND as MODEL_KIND
 from sluice_operator.kubernetes.api import Api, NotFound
-from sluice_operator.kubernetes.objects import MODEL_LABEL, Metadata, own, sluice
+from sluice_operator.kubernetes.objects import INDEX_SNAPSHOTS, MODEL_LABEL, Metadata, own, sluice
 from sluice_operator.rollout.state import RolloutState
 
 _LOG = structlog.get_logger()
-RESOURCE: Final = "indexsnapshots"
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,16 +78,15 @@ class IndexSnapshots:
             return
 
     def _path(self, name: str = "") -> str:
-        return sluice(self._namespace, RESOURCE, name)
+        return sluice(self._namespace, INDEX_SNAPSHOTS, name)
 
 
 def _is(present: _Object, model: Metadata, entry: CatalogEntry) -> bool:
     owned = any(owner.uid == model.uid for owner in present.metadata.owner_references)
-    try:
-        spec = msgspec.convert(present.spec, IndexSnapshotSpec)
-    except msgspec.ValidationError:
-        return False
-    return owned and (spec.snapshot, spec.digest, spec.uri) == (entry.id, entry.digest, entry.uri)
+    spec = [
+        present.spec.get(field) for field in ("snapshot", "digest", "uri")
+    ]  # a newer version may have more
+    return owned and spec == [entry.id, entry.digest, entry.uri]
 
 
 def phase_of(entry: CatalogEntry, state: RolloutState) -> SnapshotPhase:

@@ -5,7 +5,6 @@ ever replaced whole, at the resourceVersion it was read at: also a changed spec 
 """
 
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +14,13 @@ import structlog
 from sluice.errors import Conflict
 from sluice_operator import conditions
 from sluice_operator.adopting import Served, begun
+from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.api import Api, NotFound
-from sluice_operator.kubernetes.objects import COMMAND, Metadata, sluice
+from sluice_operator.kubernetes.objects import COMMAND, RECOMMENDER_MODELS, Metadata, sluice
 from sluice_operator.rollout.observation import Command
 from sluice_operator.rollout.state import RolloutState
 
 _LOG = structlog.get_logger()
-RESOURCE = "recommendermodels"
 
 
 class Gone(Exception):
@@ -35,16 +34,19 @@ class KubernetesModel:
     """
 
     def __init__(self, api: Api, namespace: str, name: str) -> None:
-        self._api, self._path = api, sluice(namespace, RESOURCE, name)
+        self._api, self._path = api, sluice(namespace, RECOMMENDER_MODELS, name)
         self.metadata = Metadata()
         self.document: dict[str, Any] = {}
-        self.problems: Sequence[str] = ()
-        """What is wrong with its spec, one sentence each; whoever checks it says so here."""
+        self.problem: Problem | None = None
+        """What is wrong with its spec; whoever checks it says so here."""
+        self.outage = ""
+        """Why nothing can be decided in this pass."""
         self._begun = RolloutState()
         self._complaint = ""
 
     def fetch(self, served: Served) -> None:
         """Read the object; ``served`` was read before. Raises :class:`Gone`."""
+        self.outage = ""
         document: dict[str, Any] | None = self._api.get(self._path, dict[str, Any])
         if document is None:
             raise Gone
@@ -54,7 +56,7 @@ class KubernetesModel:
         self._begun = begun(self._written(), served)
 
     def read(self) -> tuple[int, RolloutState]:
-        """See :class:`~sluice_operator.controller.StatusStore`."""
+        """See :class:`~sluice_operator.controller.StatusStore`; what was written counts from then on."""
         return int(self.metadata.resource_version), self._begun
 
     def write(self, state: RolloutState, version: int) -> None:
@@ -64,6 +66,7 @@ class KubernetesModel:
                 f"the status is at version {self.metadata.resource_version}, not {version}; decide anew"
             )
         self._put(self._status(state))
+        self._begun = state
 
     def tell(self, state: RolloutState) -> None:
         """Write the status anew unless it says so already; raises :class:`~sluice.errors.Conflict`."""
@@ -102,7 +105,7 @@ class KubernetesModel:
         present, generation = self._present(), int(self.document["metadata"].get("generation", 0))
         now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         before = conditions.read(present.get("conditions"))
-        told = conditions.conditions(state, self.problems, generation, before, now)
+        told = conditions.conditions(state, self.problem, generation, before, now, self.outage)
         ours = {"rollout": state, "conditions": told, "observedGeneration": generation}
         # By way of JSON, so that it is what the API server will answer: no tuples, null for what is no number.
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(ours))

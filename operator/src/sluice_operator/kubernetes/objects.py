@@ -4,6 +4,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from sluice import crd
 from sluice.model import API_VERSION
 
 T = TypeVar("T")
@@ -13,8 +14,13 @@ SNAPSHOTS: Final = "sluice.dev/snapshots"
 """Annotation of a pod: the JSON list of the snapshots to hold; it reaches the pod by its downward API."""
 EPOCH: Final = "sluice.dev/epoch"
 """Annotation of a pod: that of the decision which wrote it. A lower one is refused."""
+UID: Final = "sluice.dev/uid"
+GENERATION: Final = "sluice.dev/generation"
+"""Annotations of ``<model>-spec``: whose spec it holds, and which. A lower generation of the same one is refused."""
 COMMAND: Final = "sluice.dev/command"
 """Annotation of a RecommenderModel: what a person asks for."""
+RECOMMENDER_MODELS: Final = crd.MODEL.plural
+INDEX_SNAPSHOTS: Final = crd.SNAPSHOT.plural
 OPERATOR: Final = "sluice-operator"
 
 
@@ -33,6 +39,7 @@ class Metadata(_Read, frozen=True, kw_only=True):
 
     name: str = ""
     uid: str = ""
+    generation: int = 0
     resource_version: str = ""
     deletion_timestamp: str | None = None
     labels: dict[str, str] = {}
@@ -102,8 +109,9 @@ class Replicas(_Read, frozen=True, kw_only=True):
 
 
 class Scale(_Read, frozen=True, kw_only=True):
-    """A Deployment's size."""
+    """A Deployment's size; the version is the Deployment's."""
 
+    metadata: Metadata = Metadata()
     spec: Replicas = Replicas()
 
 

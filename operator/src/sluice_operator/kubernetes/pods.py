@@ -10,7 +10,7 @@ import structlog
 import urllib3
 
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
-from sluice_operator.kubernetes.api import Api, NotFound
+from sluice_operator.kubernetes.api import Api, NotFound, Unreachable
 from sluice_operator.kubernetes.objects import EPOCH, SNAPSHOTS, PodObject, core
 from sluice_operator.pod_report import reported
 from sluice_operator.rollout.observation import Pod
@@ -101,14 +101,14 @@ class Annotations:
         """Let every pod want ``snapshots``, as of ``epoch``.
 
         Raises :class:`StaleEpoch` at the first pod that was told by a later decision, and
-        :class:`StorageUnavailable` if some could not be told; the others were.
+        :class:`StorageUnavailable` if some could not be told; the others were, unless it does not answer at all.
         """
         wanted = {SNAPSHOTS: json.dumps(list(snapshots), separators=(",", ":")), EPOCH: str(epoch)}
         untold = []
         for pod in pods:
             try:
                 self._tell(pod, wanted, epoch)
-            except StaleEpoch:
+            except (StaleEpoch, Unreachable):
                 raise
             except (Conflict, StorageUnavailable) as error:
                 untold.append(f"{pod.metadata.name} ({error})")

@@ -18,6 +18,7 @@ from sluice_operator.kubernetes.model import KubernetesModel
 from sluice_operator.kubernetes.notes import KubernetesNotes
 from sluice_operator.kubernetes.pods import Reporters
 from sluice_operator.kubernetes.specs import SpecsInForce
+from sluice_operator.news import News
 from sluice_operator.rollout.state import RolloutState
 from sluice_operator.settings import OperatorSettings
 from sluice_operator.verifying import VerifiedEntries
@@ -50,6 +51,7 @@ class Reconciler:
         self._snapshots = IndexSnapshots(api, namespace, self._verified)
         self._controller: Controller | None = None
         self._uid = ""
+        self._news = News()
 
     def reconcile(self, now: float) -> RolloutState:
         """Do one pass at ``now`` (Unix seconds) and return the state it left.
@@ -58,15 +60,32 @@ class Reconciler:
         :class:`~sluice_operator.kubernetes.model.Gone` if there is no such model any more.
         """
         self._model.fetch(self._served())  # in this order: see sluice_operator.adopting.begun
-        spec, self._model.problems = self._specs.of(self._model.document)
-        if spec is None:
-            _, state = self._model.read()
-        else:
-            self._fleet.serving = spec.serving
-            state = self._controlled(spec).reconcile(now)
+        spec, problem = self._specs.of(self._model.document)
+        self._model.problem = problem or self._fleet.problem
+        try:
+            state = self._decided(spec, now)
+        except StorageUnavailable as error:
+            self._tell_outage(error)
+            raise
+        self._model.problem = problem or self._fleet.problem
         self._model.tell(state)
         self._keep_snapshots(state)
         return state
+
+    def _decided(self, spec: ModelSpec | None, now: float) -> RolloutState:
+        """Return the state that a pass of the rollout left; without a spec nothing rolls."""
+        if spec is None:
+            return self._model.read()[1]
+        self._fleet.serving = spec.serving
+        return self._controlled(spec).reconcile(now)
+
+    def _tell_outage(self, error: StorageUnavailable) -> None:
+        """Tell in the conditions why nothing is decided, as far as the API server takes it."""
+        self._model.outage = str(error)
+        try:
+            self._model.tell(self._model.read()[1])
+        except SluiceError as other:
+            _LOG.debug("outage cannot be told", model=self.key, reason=str(other))
 
     def _served(self) -> Served:
         """Return what was told last, in the routing or to new pods, and no lower epoch than any pod was told at."""
@@ -107,4 +126,8 @@ class Reconciler:
         except Conflict as error:
             _LOG.debug("index snapshots changed meanwhile", model=self.key, reason=str(error))
         except SluiceError as error:
-            _LOG.warning("index snapshots cannot be kept now", model=self.key, reason=str(error))
+            if self._news.broke(str(error)):
+                _LOG.warning("index snapshots cannot be kept now", model=self.key, reason=str(error))
+        else:
+            if self._news.mended():
+                _LOG.info("index snapshots are kept again", model=self.key)

@@ -5,13 +5,17 @@ The ConfigMap is what the model's other services read; it never holds a spec tha
 
 from typing import Any, Final
 
+import msgspec
 import structlog
 import yaml
 
 from sluice import models
-from sluice.errors import InvalidModel, SluiceError
+from sluice.errors import Conflict, InvalidModel, StorageUnavailable
 from sluice.model import ModelSpec
+from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.config_maps import ConfigMaps
+from sluice_operator.kubernetes.objects import GENERATION, UID, ConfigMap, Metadata
+from sluice_operator.news import News
 
 _LOG = structlog.get_logger()
 FILE: Final = "model.yaml"
@@ -23,28 +27,43 @@ class SpecsInForce:
     def __init__(self, config_maps: ConfigMaps, model: str) -> None:
         self._config_maps, self._name, self._source = config_maps, f"{model}-spec", model
         self._last: ModelSpec | None = None
+        self._news = News()
 
-    def of(self, document: dict[str, Any]) -> tuple[ModelSpec | None, tuple[str, ...]]:
-        """Return the spec in force for a RecommenderModel as it is, and what is wrong with the one in it.
+    def of(self, document: dict[str, Any]) -> tuple[ModelSpec | None, Problem | None]:
+        """Return the spec in force for a RecommenderModel as it is, and why not all follow the one in it.
 
-        None if no sound one was ever seen. Raises :class:`~sluice.errors.StorageUnavailable` if that cannot be known.
+        No spec if no sound one was ever seen. Raises :class:`~sluice.errors.StorageUnavailable` if that cannot be
+        known, and :class:`~sluice.errors.Conflict` if somebody wrote the ConfigMap meanwhile.
         """
         text = _text(document)
         try:
             self._last = models.parse(text.encode(), self._source).spec
         except InvalidModel as error:
-            return self._last or self._kept(), tuple(error.problems)
-        self._keep(text)
-        return self._last, ()
+            sentence = f"{'; '.join(error.problems)}. Until then the last good spec is in force."
+            return self._last or self._kept(), Problem("InvalidSpec", sentence)
+        return self._last, self._keep(text, msgspec.convert(document["metadata"], Metadata))
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, text: str, model: Metadata) -> Problem | None:
         """Write the ConfigMap; if that fails the rollout goes on, and the next pass tries it again."""
         try:
-            self._config_maps.write(self._name, {FILE: text}, self._config_maps.read(self._name))
-        except SluiceError as error:
-            _LOG.error(
-                "spec cannot be handed to the model's services now", model=self._source, reason=str(error)
-            )
+            present = self._config_maps.read(self._name)
+            if present is not None and (newer := _generation(present, model)) > model.generation:
+                raise StorageUnavailable(
+                    f"{self._name} holds generation {newer}, not {model.generation}; delete it if nobody wrote it"
+                )
+            made = {UID: model.uid, GENERATION: str(model.generation)}
+            self._config_maps.write(self._name, {FILE: text}, present, made)
+        except Conflict:
+            raise
+        except StorageUnavailable as error:
+            if self._news.broke(str(error)):
+                _LOG.warning(
+                    "spec cannot be handed to the model's services now", model=self._source, reason=str(error)
+                )
+            return Problem("SpecNotPublished", str(error))
+        if self._news.mended():
+            _LOG.info("spec is handed to the model's services again", model=self._source)
+        return None
 
     def _kept(self) -> ModelSpec | None:
         """Return the last sound spec that this process, or one before it, has seen."""
@@ -55,6 +74,15 @@ class SpecsInForce:
         except InvalidModel:
             self._last = None
         return self._last
+
+
+def _generation(present: ConfigMap, model: Metadata) -> int:
+    """Return which generation of ``model`` a ConfigMap holds; 0 if another's, or what is no number."""
+    annotations = present.metadata.annotations
+    try:
+        return int(annotations.get(GENERATION, "0")) if annotations.get(UID) == model.uid else 0
+    except ValueError:
+        return 0
 
 
 def _text(document: dict[str, Any]) -> str:

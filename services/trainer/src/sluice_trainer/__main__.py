@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from sluice_trainer.status import Page
 
 REPLACED: Final = 3
-"""Exit code of a trainer that another one replaced."""
+"""Exit code of a trainer that another one replaced, if its model is given once and for all."""
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT; exit 2 with one sentence if a setting or the model file is wrong.
 
     A storage that is away is waited for, from the start on, and so is a model that is followed. Another model ends
-    the work as a signal does, and then the process begins anew.
+    the work as a signal does, and then the process begins anew. A trainer that another one replaced exits 3; if it
+    follows its model, it stays idle.
     """
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
@@ -61,12 +62,33 @@ def run(configured: TrainerSettings, lifetime: Lifetime) -> None:
         model = models.load(configured.model_path)
         _work(configured, model, _locked_for(configured, model), page, lifetime)
         return
-    files = ModelFiles([configured.model_path], _learnable)
+    files = ModelFiles([configured.model_path], _learnable, _relevant)
     page.serve(configured.status_port, configured.status_host)
     if found := awaited(files, lifetime.over):
         looking = watch(files, lifetime.begin_anew)
-        _work(configured, found[0], _locked_for(configured, found[0]), page, lifetime)
+        try:
+            _work(configured, found[0], _locked_for(configured, found[0]), page, lifetime)
+        except StaleEpoch as error:
+            _stay_idle(found[0], error, page, lifetime)
         looking.stop()
+
+
+def _stay_idle(model: RecommenderModel, replaced: StaleEpoch, page: "Page", lifetime: Lifetime) -> None:
+    """Wait for the end, as one that a newer trainer replaced.
+
+    Whoever restarts what ends would start a still newer one, which replaces the other in turn, for ever.
+    """
+    page.show(
+        lambda: {"model": model.key, "waiting": f"{replaced}; or change the model to have it begin anew"}
+    )
+    lifetime.over.wait()
+
+
+def _relevant(model: RecommenderModel) -> object:
+    """Return what a trainer uses of a model: it does not begin anew for a pin, a pause or a gate's margin."""
+    from sluice_trainer.trainer import rules_of
+
+    return model.key, model.spec.algorithm, model.spec.source, rules_of(model.spec)
 
 
 def _learnable(found: Sequence[RecommenderModel]) -> None:

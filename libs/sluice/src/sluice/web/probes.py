@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import falcon
@@ -12,6 +13,7 @@ import structlog
 from prometheus_client import multiprocess
 
 from sluice import instruments, metrics
+from sluice.web import metric_files
 from sluice.web.bodies import send
 from sluice.web.problems import problem
 
@@ -50,11 +52,13 @@ class Metrics:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200, text."""
-        registry = prometheus_client.REGISTRY
-        if MULTIPROCESS_DIR in os.environ:
+        if folder := os.environ.get(MULTIPROCESS_DIR):
             registry = prometheus_client.CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        resp.data = prometheus_client.generate_latest(registry)
+            with metric_files.locked(Path(folder), shared=True):
+                resp.data = prometheus_client.generate_latest(registry)
+        else:
+            resp.data = prometheus_client.generate_latest(prometheus_client.REGISTRY)
         resp.content_type = prometheus_client.CONTENT_TYPE_LATEST
 
     on_head = on_get

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Final, Protocol
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from msgspec import Meta
 
@@ -30,6 +32,9 @@ KEEPALIVE_S: Final = 75
 GRACEFUL_S: Final = 20
 TIMEOUT_S: Final = 120
 OWN_DESCRIPTORS: Final = 512
+FIRST_RETRY_S: Final = 1.0
+LAST_RETRY_S: Final = 60.0
+"""How long new workers that could not start are not tried again, while old ones serve."""
 _SO_ATTACH_FILTER: Final = 26
 _BPF_RETURN: Final = 0x06
 _log = structlog.get_logger()
@@ -178,37 +183,86 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """Replaces workers without a gap: those that are to go serve until as many new ones have started."""
+    """Replaces workers without a gap: those that are to go serve until as many new ones have started.
+
+    One replacement is made at a time. New workers that cannot start leave the old ones serving, and are tried
+    again: after a pause that doubles, or as soon as there is another change.
+    """
 
     def __init__(self, app: _Application) -> None:
+        self._due = self._stopping = False
         self._outgoing: set[int] = set()
+        self._ending: set[int] = set()
+        self._failures, self._retry_at = 0, 0.0
         super().__init__(app)
 
     def reload(self) -> None:
-        """Start new workers beside those that are there; :meth:`manage_workers` ends these later."""
-        self._outgoing = set(self.WORKERS)
-        for _ in range(self.num_workers):
-            self.spawn_worker()
+        """Have all workers replaced; :meth:`manage_workers` does it."""
+        self._due, self._retry_at = True, 0.0
 
     def manage_workers(self) -> None:
         """Keep up the number of workers; this is called about once a second."""
         if self.app.changed():
             self.reload()
         self._outgoing &= self.WORKERS.keys()
-        if not self._outgoing:
+        self._ending &= self.WORKERS.keys()
+        if not self._serving() or time.monotonic() >= self._retry_at:
+            self._keep_up()
+        for pid in self._ending.copy():  # again and again: a worker that is just being forked hears nothing
+            self.kill_worker(pid, signal.SIGTERM)
+
+    def _keep_up(self) -> None:
+        if self._due and not self._outgoing and not self._ending:
+            self._due, self._outgoing = False, set(self.WORKERS)
+        if not self._outgoing and not self._ending:
             super().manage_workers()
+            if self.WORKERS.keys() <= self.app.starts.told():
+                self._failures = 0
             return
-        incoming = self.WORKERS.keys() - self._outgoing
-        for _ in range(self.num_workers - len(incoming)):
+        for _ in range(self.num_workers - len(self._incoming())):
             self.spawn_worker()
-        if incoming and incoming <= self.app.starts.told():
-            for (
-                pid
-            ) in self._outgoing.copy():  # again and again: a worker that is just being forked hears nothing
-                self.kill_worker(pid, signal.SIGTERM)
+        incoming = self._incoming()
+        if self._outgoing and len(incoming) >= self.num_workers and incoming <= self.app.starts.told():
+            self._ending |= self._outgoing
+            self._outgoing, self._failures = set(), 0
+
+    def _incoming(self) -> set[int]:
+        return set(self.WORKERS) - self._outgoing - self._ending
+
+    def _serving(self) -> bool:
+        """Return whether a worker that is to stay for now has started."""
+        return not self.app.starts.told().isdisjoint(self.WORKERS.keys() - self._ending)
+
+    def reap_workers(self) -> None:
+        """Forget workers that have ended; one that could not start ends the server only if nobody else serves."""
+        while True:
+            before = dict(self.WORKERS)
+            try:
+                super().reap_workers()
+                return
+            except HaltServer:
+                if not self._serving() and not self._stopping:
+                    raise
+            ended = before.keys() - self.WORKERS.keys()
+            for pid in ended:  # of one of them gunicorn did not do this
+                before[pid].tmp.close()
+                self.cfg.child_exit(self, before[pid])
+            if not ended <= self._ending:
+                self._put_off()
+
+    def _put_off(self) -> None:
+        """Let the old workers serve on, end those that came with one that could not start, and try again later."""
+        if not self._failures:
+            self.log.error("new workers cannot start, the old ones serve on")
+        pause_s = min(FIRST_RETRY_S * 2.0**self._failures, LAST_RETRY_S)
+        self._failures, self._retry_at = min(self._failures + 1, 10), time.monotonic() + pause_s
+        if self._outgoing:
+            self._ending |= self._incoming()
+            self._due, self._outgoing = True, set()
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody else in, then stop the workers: they still accept whom the kernel has let in before."""
+        self._stopping = True
         for listener in self.LISTENERS:
             _drop_newcomers(listener.sock)
         super().stop(graceful)
@@ -231,10 +285,10 @@ def _drop_newcomers(listener: socket.socket) -> None:
 
 
 def _child_exited(_server: Any, worker: Any) -> None:
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from prometheus_client import multiprocess
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from sluice.web import metric_files
 
-        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        metric_files.take_over(Path(folder), worker.pid)
 
 
 class JsonLogger(Logger):  # type: ignore[misc]

@@ -30,9 +30,14 @@ def run(settings: ApiSettings) -> None:
         serve(settings, bind(settings), lambda: _worker(settings, models))
         return
     check(settings, ())
-    files = ModelFiles(model_paths(settings), lambda found: check(settings, found))
+    files = ModelFiles(model_paths(settings), lambda found: check(settings, found), relevant)
     files.changed()
     serve(settings, bind(settings), lambda: _worker(settings, files.models), files.changed)
+
+
+def relevant(model: RecommenderModel) -> object:
+    """Return what the API uses of a model: for another gate, pin or pause no worker is replaced."""
+    return model.key, model.spec.source, model.spec.serving.exclude_seen
 
 
 def check(settings: ApiSettings, models: Sequence[RecommenderModel]) -> None:

@@ -37,7 +37,15 @@ class SearchFailed(SluiceError):
 
 
 class Resting(SearchFailed):
-    """No pod was asked: all rest after failures."""
+    """No pod was asked: none is known just now, or all rest after failures."""
+
+
+class NotHeld(SearchFailed):
+    """Every pod that was asked answered 409: it lacks the snapshot.
+
+    That is a lack, no failure: a canary pod that wants nothing yet, or no more, is ready and says so at once. How
+    fit the snapshot is cannot be seen from it.
+    """
 
 
 class UnknownItem(SluiceError):
@@ -117,11 +125,11 @@ class Pods:
     def search(self, body: bytes) -> list[tuple[str, float]]:
         """Return the items found, best first, within 1.5 s and three attempts.
 
-        Raises :class:`UnknownItem`, :class:`Resting` when every pod rests, or another :class:`SearchFailed` when
-        those asked failed or lack the snapshot.
+        Raises :class:`UnknownItem`, :class:`Resting` when nobody could be asked, :class:`NotHeld` when all asked
+        lack the snapshot, or another :class:`SearchFailed` when some of them failed.
         """
         deadline = self._clock() + TOTAL_S
-        reason = "no pod is configured"
+        reason, lacking = "", 0
         start, asked = next(self._turn), set[str]()
         while len(asked) < ATTEMPTS and (pod := self._next(start, asked)) is not None:
             asked.add(pod.url)
@@ -135,9 +143,10 @@ class Pods:
             if reply.status == 404 and (kind := _problem(reply.body)) in UNKNOWN:
                 raise UnknownItem(kind)
             reason = f"{pod.url} answered {reply.status}"
-        if self._pods and not asked:
-            raise Resting("every pod rests after failures")
-        raise SearchFailed(reason)
+            lacking += reply.status == 409
+        if not asked:
+            raise Resting("no pod can be asked now")
+        raise NotHeld(reason) if lacking == len(asked) else SearchFailed(reason)
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,8 +1,10 @@
 """Asks the snapshot that a rollout deals to somebody; stable answers where the candidate fails.
 
-Evidence counts the requests that were asked of the snapshot they were dealt, failed ones as errors. While all its
-pods rest after a failure nothing is asked of them, so nothing is counted: one failure is one error, however many
-requests come meanwhile, and the share of errors stays that of the requests asked. Canary pods are tried again
+Evidence counts the requests that were asked of the snapshot they were dealt, failed ones as errors. While no pod is
+known, or all rest after a failure, nothing is asked of them, so nothing is counted: one failure is one error, however
+many requests come meanwhile, and the share of errors stays that of the requests asked. Nor is it the snapshot's error
+that no pod holds it: canary pods say so before they were given it and once it was taken from them, and a failure
+of pods that hold it is what counts. Canary pods are tried again
 after :data:`~sluice_recommender.api.pods.CANARY_LAST_REST_S` at the latest, so that a dead candidate collects an
 error every second (every two, if it hangs) from each worker with users for it: 200 within minutes, all failed.
 """
@@ -15,7 +17,7 @@ import structlog
 
 from sluice import instruments, metrics
 from sluice_recommender.api.asking import Ranked
-from sluice_recommender.api.pods import Pods, Resting, SearchFailed, UnknownItem
+from sluice_recommender.api.pods import NotHeld, Pods, Resting, SearchFailed, UnknownItem
 from sluice_recommender.api.routes import Deal, RoutingTable
 from sluice_recommender.api.tally import Tally
 
@@ -67,25 +69,25 @@ class Serving:
         if deal is None:
             _FALLBACKS.labels(self._model, "no-snapshot").inc()
             return Served()
-        served, asked = self._ask(deal.track, deal.snapshot, body)
+        served, telling = self._ask(deal.track, deal.snapshot, body)
         if served.snapshot is None and deal.track == "candidate":
-            if asked:
+            if telling:
                 _CANARY_ERRORS.labels(self._model).inc()
             if deal.stable is not None:
                 served, _ = self._ask("stable", deal.stable, body)
         if served.snapshot is None:
             _FALLBACKS.labels(self._model, "no-pod").inc()
-        if asked:
+        if telling:
             self._count(deal, error=served.snapshot != deal.snapshot, started=started)
         return served
 
     def _ask(self, track: str, snapshot: str, body: dict[str, Any]) -> tuple[Served, bool]:
-        """Return what a snapshot found, and whether any pod was asked."""
+        """Return what a snapshot found, and whether that tells anything of it."""
         try:
             found = self._search(track, {"snapshot": snapshot, **body})
         except SearchFailed as error:
             self._warn("search failed", error, snapshot=snapshot, track=track)
-            return Served(), not isinstance(error, Resting)
+            return Served(), not isinstance(error, Resting | NotHeld)
         return Served(found, snapshot, track), True
 
     def _search(self, track: str, body: dict[str, Any]) -> Ranked:

@@ -80,7 +80,7 @@ def run(settings: ProfilesSettings, lifetime: Lifetime) -> None:
             _run(settings, models, lifetime.over, health)
         return
     _check(settings, ())
-    files = ModelFiles(model_paths(settings), lambda found: _check(settings, found))
+    files = ModelFiles(model_paths(settings), lambda found: _check(settings, found), _relevant)
     health.idle = True
     _serve_status(settings, health)
     if found := awaited(files, lifetime.over):
@@ -89,6 +89,11 @@ def run(settings: ProfilesSettings, lifetime: Lifetime) -> None:
         with lock(_lock_of(settings, found)):
             _run(settings, found, lifetime.over, health)
         looking.stop()
+
+
+def _relevant(model: RecommenderModel) -> object:
+    """Return what profiles and credit use of a model: another gate, pin or pause begins no new life."""
+    return model.key, model.spec.source
 
 
 def _check(settings: ProfilesSettings, models: Sequence[RecommenderModel]) -> None:

@@ -1,0 +1,24 @@
+"""The node's name server is no kinder than those of others, and the charts are made for it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster import node
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("upstream", [True, False])
+def test_names_of_the_cluster_are_cached(upstream: bool) -> None:
+    config = node.name_server(Path("/state"), upstream)
+    assert "ttl 30\n" in config
+    assert "    cache 30\n" in config
+    assert ("forward" in config) is upstream
+    assert "disable" not in config
+
+
+def test_a_faiss_pod_serves_longer_than_its_name_is_cached() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "faiss" / "values.yaml").read_text())
+    assert values["drainSeconds"] > node.DNS_TTL_S
