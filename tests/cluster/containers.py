@@ -6,6 +6,7 @@ import json
 import platform
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,9 +102,11 @@ def blobs() -> dict[str, int]:
     """Return the digests that containerd holds, with their bytes."""
     folder = layout.containerd_root() / "io.containerd.content.v1.content" / "blobs"
     digests = run(*_ctr("content", "ls", "--quiet")).split()
-    paths = {digest: folder / digest.replace(":", "/") for digest in digests}
-    # containerd collects what no image needs any more while this looks.
-    return {digest: path.stat().st_size for digest, path in paths.items() if path.exists()}
+    found = {}
+    for digest in digests:
+        with suppress(FileNotFoundError):  # containerd has just collected what no image needs any more
+            found[digest] = (folder / digest.replace(":", "/")).stat().st_size
+    return found
 
 
 def images() -> list[str]:

@@ -21,6 +21,7 @@ from e2e.ground import Ground
 from e2e.load import UnderLoad
 from e2e.release import Release
 from e2e.shop import Shop
+from sluice_cli.backends import cache
 
 ORDER = ("test_install", "test_upgrade", "test_pods", "test_rollback", "test_uninstall")
 GROUND = pytest.StashKey[Ground]()
@@ -63,16 +64,17 @@ def node(figures: dict[str, Any]) -> Iterator[None]:
     """The node, with the images of this tree in both versions."""
     if reason := ground.why_not():
         pytest.fail(reason) if os.environ.get("SLUICE_REQUIRE_ALL") else pytest.skip(reason)
-    was_up = None not in lifecycle.status().values()
-    with timed(figures, "node_up_s"):
-        ground.cluster("up")
-    try:
-        with timed(figures, "images_s"):
-            ground.import_images()
-        yield
-    finally:
-        if not was_up:
-            ground.cluster("down")
+    with cache.locked("e2e.lock"):  # sessions share the node and the namespace: another one waits
+        was_up = None not in lifecycle.status().values()
+        with timed(figures, "node_up_s"):
+            ground.cluster("up")
+        try:
+            with timed(figures, "images_s"):
+                ground.import_images()
+            yield
+        finally:
+            if not was_up:
+                ground.cluster("down")
 
 
 @pytest.fixture(scope="session")
