@@ -17,7 +17,13 @@ class ClusterError(SluiceError):
     """The cluster cannot be had here; the message names what is missing and the fix."""
 
 
-def run(*command: str | Path, text: str | None = None, folder: Path | None = None, **environment: str) -> str:
+def run(
+    *command: str | Path,
+    text: str | None = None,
+    folder: Path | None = None,
+    timeout_s: float | None = None,
+    **environment: str,
+) -> str:
     """Return what the program printed; raises :class:`ClusterError` with the end of it if it fails."""
     if missing([str(command[0])]):
         raise ClusterError(f"{command[0]} is not on the PATH")
@@ -29,6 +35,7 @@ def run(*command: str | Path, text: str | None = None, folder: Path | None = Non
         capture_output=True,
         text=True,
         errors="replace",
+        timeout=timeout_s,
         check=False,
     )
     if done.returncode:

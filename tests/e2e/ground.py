@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from cluster.target import target
 from e2e import backing
 from e2e.backing import Backing
 from e2e.helm import Helm
-from e2e.kubectl import Kubectl, Refused, run
+from e2e.kubectl import Kubectl, run
 from e2e.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -53,21 +52,9 @@ def why_not() -> str:
 
 def cluster(*arguments: str, timeout_s: float = UP_S) -> str:
     """Run ``python -m cluster`` as make does."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(
-        [sys.executable, "-m", "cluster", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
+    return run(
+        sys.executable, "-m", "cluster", *arguments, timeout_s=timeout_s, PYTHONPATH=str(ROOT / "tests")
     )
-    if done.returncode:
-        raise Refused(
-            f"python -m cluster {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
-        )
-    return done.stdout
 
 
 def import_images() -> None:

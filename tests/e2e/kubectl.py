@@ -1,34 +1,26 @@
 """kubectl, bound to one kubeconfig and one namespace."""
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster import commands
+from cluster.commands import ClusterError
+
 
 class Refused(AssertionError):
     """A command failed; the message is what it said."""
 
 
-def run(*command: object, stdin: str | None = None, timeout_s: float = 120.0) -> str:
+def run(*command: object, stdin: str | None = None, timeout_s: float = 120.0, **environment: str) -> str:
     """Run a program and return its output; raises :class:`Refused` with its errors."""
-    done = subprocess.run(
-        [str(each) for each in command],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    if done.returncode:
-        words = " ".join(str(each) for each in command[-6:])
-        raise Refused(
-            f"…{words} ended with {done.returncode}: {done.stderr.strip()} {done.stdout[-2000:].strip()}"
-        )
-    return done.stdout
+    try:
+        return commands.run(*map(str, command), text=stdin, timeout_s=timeout_s, **environment)
+    except ClusterError as error:
+        raise Refused(str(error)) from None
 
 
 class Kubectl:

@@ -28,14 +28,16 @@ from sluice_cli.main import app
 from sluice_cli.platform import Platform
 from sluice_operator.rollout.state import RolloutState
 
-DATA = generate(Shape(users=100, items=200, events=4_000, seed=3))
+DATA = generate(Shape(users=200, items=400, events=12_000, seed=3))
 HISTORY = 2_000
-USER = DATA.interactions[-1].user_id
+USER = DATA.interactions[HISTORY - 1].user_id
 RUN = secrets.token_hex(4)
 FIRST, SECOND = f"default.first-{RUN}", f"default.second-{RUN}"
 CUT_EVENTS = 300
 
 eventually = partial(until, timeout_s=60.0)
+while_events_come = partial(eventually, poll_s=0.2)
+"""Slow enough that a candidate rolls before the stream has run dry, on a busy machine too."""
 
 
 def model_file(folder: Path, key: str, algorithm: dict[str, Any]) -> Path:
@@ -154,10 +156,10 @@ def test_a_candidate_is_let_through_and_clicks_on_answers_are_counted(world: Wor
 
     def decided() -> bool:
         world.post(client, 20)
-        return world.state(FIRST).stable == candidate
+        return candidate in world.state(FIRST).promoted
 
-    eventually(decided, "its paired events let it through")
-    eventually(lambda: answer(client).snapshot == candidate, "it answers")
+    while_events_come(decided, "its paired events let it through")
+    eventually(lambda: answer(client).snapshot == world.state(FIRST).stable != first, "a later one answers")
     assert first in {each["id"] for each in world.sluice("snapshots", "list")}
 
 
@@ -214,13 +216,13 @@ def test_each_of_two_models_answers_from_its_own_snapshot(world: World, two: Pla
 
 def test_each_of_two_models_decides_its_own_rollout(world: World, two: Platform) -> None:
     client = Client(two.api)
-    before = {key: len(world.state(key).promoted) for key in (FIRST, SECOND)}
+    before = {key: world.state(key).stable for key in (FIRST, SECOND)}
 
     def decided() -> bool:
         world.post(client, 20)
-        return all(len(world.state(key).promoted) > count for key, count in before.items())
+        return all(world.state(key).stable != stable for key, stable in before.items())
 
-    eventually(decided, "both promote a candidate")
+    while_events_come(decided, "both promote a candidate")
     shown = world.sluice("top")
     assert set(shown["rollouts"]) == set(shown["learning"]) == {FIRST, SECOND}
 
@@ -248,7 +250,7 @@ def tried(world: World, two: Platform) -> Iterator[Platform]:
 
 
 def test_an_experiment_shows_requests_and_hits_of_both_models(world: World, tried: Platform) -> None:
-    client, users = Client(tried.api), sorted({each.user_id for each in DATA.interactions})[:24]
+    client, users = Client(tried.api), sorted({each.user_id for each in DATA.interactions[:HISTORY]})[:24]
     for key in (FIRST, SECOND):
         eventually(lambda key=key: answer(client, key).snapshot is not None, "each model answers")
     for user in users:

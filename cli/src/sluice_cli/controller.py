@@ -1,7 +1,6 @@
 """The controller process of the local mode: the rollout over processes instead of pods."""
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from msgspec import Meta
 from sluice import instruments, logs, models, settings, statsd, status
 from sluice.backing import Backing
 from sluice.errors import Conflict, SluiceError, StaleEpoch, StorageUnavailable
+from sluice.lifetime import Lifetime
 from sluice.metrics import Process
 from sluice.model import RecommenderModel
 from sluice_cli.fleet import LocalFleet
@@ -79,13 +79,12 @@ def work(configured: ControllerSettings, stopping: threading.Event) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    lifetime = Lifetime()
+    lifetime.listen()
     try:
         configured = settings.read(ControllerSettings, os.environ)
         logs.configure("controller", configured.log_level)
-        work(configured, stopping)
+        work(configured, lifetime.over)
     except (SluiceError, OSError) as error:
         print(f"sluice controller: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,6 @@
 """``sluice-operator``: rolls the snapshots of every RecommenderModel of one namespace out."""
 
 import os
-import signal
 import sys
 import threading
 from typing import Final
@@ -14,6 +13,7 @@ from kopf._cogs.clients.watching import WatchingError
 from sluice import instruments, logs, settings, statsd, status
 from sluice.backing import Backing
 from sluice.errors import SluiceError, StorageUnavailable
+from sluice.lifetime import Lifetime
 from sluice.metrics import Process
 from sluice_operator import handlers
 from sluice_operator.exposition import RolloutExposition
@@ -72,8 +72,9 @@ class Operator:
         return self._unready
 
 
-def work(configured: OperatorSettings, stopping: threading.Event) -> None:
-    """Do passes over every model of the namespace until ``stopping`` is set or a signal says so."""
+def work(configured: OperatorSettings, lifetime: Lifetime) -> None:
+    """Do passes over every model of the namespace until the end of ``lifetime``."""
+    stopping = lifetime.over
     namespace, backing = watched(configured.namespace), Backing(configured)
     operator = Operator(configured, backing, Api(configuration()), namespace)
     exposition, passes = operator.exposition, Passes(operator.begin, configured.interval_seconds)
@@ -91,14 +92,15 @@ def work(configured: OperatorSettings, stopping: threading.Event) -> None:
         try:
             while not stopping.is_set():
                 operator.await_kind(stopping, configured.interval_seconds)
-                _watch(namespace, passes.look, stopping)
+                _watch(namespace, passes.look, lifetime)
         finally:
             passes.stop()
             server.stop()
 
 
-def _watch(namespace: str, look: handlers.Look, stopping: threading.Event) -> None:
+def _watch(namespace: str, look: handlers.Look, lifetime: Lifetime) -> None:
     """Let kopf watch until a signal ends it, or until the watch is refused: passes go on, and it is begun anew."""
+    stopping = lifetime.over
     if stopping.is_set():
         return
     try:
@@ -110,24 +112,19 @@ def _watch(namespace: str, look: handlers.Look, stopping: threading.Event) -> No
         )
         stopping.set()
     except (APIError, WatchingError) as error:
-        _heed_signals(stopping)  # kopf gives back none of those it took
+        lifetime.listen()  # kopf gives back no signal that it took
         _LOG.warning("watch ended, it is begun anew", namespace=namespace, reason=str(error) or repr(error))
         stopping.wait(REST_S)
 
 
-def _heed_signals(stopping: threading.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-
-
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    stopping = threading.Event()
-    _heed_signals(stopping)
+    lifetime = Lifetime()
+    lifetime.listen()
     try:
         configured = settings.read(OperatorSettings, os.environ)
         logs.configure(Process.CONTROLLER, configured.log_level)
-        work(configured, stopping)
+        work(configured, lifetime)
     except (SluiceError, OSError) as error:
         print(f"sluice-operator: {error}", file=sys.stderr)
         sys.exit(2)

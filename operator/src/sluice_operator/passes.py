@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from sluice.errors import SluiceError
+from sluice_operator.news import News
 
 _LOG = structlog.get_logger()
 STOP_S: Final = 10.0
@@ -102,22 +103,21 @@ class _Model:
     """One model's thread, and why its last pass failed."""
 
     def __init__(self, name: str, version: Hashable, run: Callable[["_Model"], None]) -> None:
-        self.name, self.version, self.wake, self._failure = name, version, threading.Event(), ""
+        self.name, self.version, self.wake, self._news = name, version, threading.Event(), News()
         self.begun = math.inf  # of the pass under way
         self.thread = threading.Thread(target=run, args=(self,), name=f"model-{name}", daemon=True)
         self.thread.start()
 
     def failed(self, error: Exception, *, unexpected: bool = False) -> None:
         """Say why, once for the same reason in a row."""
-        failure = f"{type(error).__name__}: {error}"
-        if failure != self._failure and unexpected:
+        if not self._news.broke(f"{type(error).__name__}: {error}"):
+            return
+        if unexpected:
             _LOG.error("pass raised an unexpected error", model=self.name, exc_info=error)
-        elif failure != self._failure:
+        else:
             _LOG.warning("pass thrown away", model=self.name, reason=str(error))
-        self._failure = failure
 
     def succeeded(self) -> None:
         """Say that passes do again, if one failed before."""
-        if self._failure:
+        if self._news.mended():
             _LOG.info("passes succeed again", model=self.name)
-        self._failure = ""

@@ -10,6 +10,7 @@ import structlog
 from sluice.catalog import CatalogEntry
 from sluice.errors import SnapshotRefused, StorageUnavailable
 from sluice.snapshot.store import Origins, SnapshotStore
+from sluice_operator.news import News
 
 _LOG = structlog.get_logger()
 PATIENCE_S: Final = 0.2
@@ -38,7 +39,7 @@ class VerifiedEntries:
         self._origins, self._patience_s, self._again_s = Origins(store, home / "copies"), patience_s, again_s
         self._sound: dict[Key, float] = {}  # when it was asked for last
         self._refused: dict[Key, float] = {}  # when
-        self._complaint = ""
+        self._news = News()
         self._reading: threading.Thread | None = None
 
     def __call__(self, entry: CatalogEntry) -> bool:
@@ -76,11 +77,10 @@ class VerifiedEntries:
         try:
             self._origins.of(entry).verify(entry.id, entry.digest)
             self._sound[key] = time.monotonic()
-            self._complaint = ""
+            self._news.mended()
         except SnapshotRefused as error:
             self._refused[key] = time.monotonic()
             _LOG.error("snapshot refused", snapshot=entry.id, reason=str(error))
         except StorageUnavailable as error:
-            if str(error) != self._complaint:  # once, not at every pass
+            if self._news.broke(str(error)):
                 _LOG.warning("snapshot cannot be read now", snapshot=entry.id, reason=str(error))
-            self._complaint = str(error)

@@ -22,6 +22,7 @@ from sluice_operator.kubernetes.objects import (
     Scale,
     core,
     scale_of,
+    whole,
 )
 from sluice_operator.kubernetes.pods import Annotations, Reporters, alive, written_at
 from sluice_operator.news import News
@@ -91,7 +92,7 @@ class KubernetesFleet:
     def served(self) -> Served:
         """Return what ``<model>-stable`` says."""
         present = self._recorded()
-        return Served() if present is None else Served(_epoch(present), _first(present))
+        return Served() if present is None else Served(whole(present.data, EPOCH_KEY), _first(present))
 
     def deployment(self, group: GroupName) -> str:
         """Return a group's Deployment: the one named in the spec, else that of the chart."""
@@ -138,7 +139,7 @@ class KubernetesFleet:
 
     def _record(self, snapshots: tuple[str, ...], epoch: int) -> None:
         present = self._recorded()
-        if present is not None and (newer := _epoch(present)) > epoch:
+        if present is not None and (newer := whole(present.data, EPOCH_KEY)) > epoch:
             raise StaleEpoch(f"{self._record_name} was written at epoch {newer}, not {epoch}; decide anew")
         data = {STABLE_FILE: json.dumps(list(snapshots)), EPOCH_KEY: str(epoch)}
         self._config_maps.write(self._record_name, data, present)
@@ -146,13 +147,6 @@ class KubernetesFleet:
 
 def _replicas(scale: Scale | None) -> int:
     return 0 if scale is None else scale.spec.replicas
-
-
-def _epoch(recorded: ConfigMap) -> int:
-    try:
-        return int(recorded.data.get(EPOCH_KEY, "0"))
-    except ValueError:
-        return 0
 
 
 def _first(recorded: ConfigMap) -> str | None:

@@ -17,6 +17,7 @@ from sluice_operator.adopting import Served, begun
 from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.api import Api, NotFound
 from sluice_operator.kubernetes.objects import COMMAND, RECOMMENDER_MODELS, Metadata, sluice
+from sluice_operator.news import News
 from sluice_operator.rollout.observation import Command
 from sluice_operator.rollout.state import RolloutState
 
@@ -42,7 +43,7 @@ class KubernetesModel:
         self.outage = ""
         """Why nothing can be decided in this pass."""
         self._begun = RolloutState()
-        self._complaint = ""
+        self._news = News()
 
     def fetch(self, served: Served) -> None:
         """Read the object; ``served`` was read before. Raises :class:`Gone`."""
@@ -126,9 +127,7 @@ class KubernetesModel:
 
     def _complain(self, field: str, reason: str) -> None:
         """Say it once, not at every pass."""
-        complaint = f"{field}: {reason}"
-        if complaint != self._complaint:
+        if self._news.broke(f"{field}: {reason}"):
             _LOG.error(
                 "part of a model is unreadable and passed over", model=self._path, field=field, reason=reason
             )
-        self._complaint = complaint

@@ -1,5 +1,6 @@
 """What is read of Kubernetes' objects, and what they are called."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -113,6 +114,14 @@ class Scale(_Read, frozen=True, kw_only=True):
 
     metadata: Metadata = Metadata()
     spec: Replicas = Replicas()
+
+
+def whole(texts: Mapping[str, str], name: str) -> int:
+    """Return a whole number among annotations or data; 0 if there is none, or somebody wrote what is no number."""
+    try:
+        return int(texts.get(name, "0"))
+    except ValueError:
+        return 0
 
 
 def core(namespace: str, resource: str, name: str = "") -> str:

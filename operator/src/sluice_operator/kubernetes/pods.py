@@ -11,7 +11,7 @@ import urllib3
 
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
 from sluice_operator.kubernetes.api import Api, NotFound, Unreachable
-from sluice_operator.kubernetes.objects import EPOCH, SNAPSHOTS, PodObject, core
+from sluice_operator.kubernetes.objects import EPOCH, SNAPSHOTS, PodObject, core, whole
 from sluice_operator.pod_report import reported
 from sluice_operator.rollout.observation import Pod
 
@@ -141,10 +141,7 @@ class Annotations:
 
 def written_at(pod: PodObject) -> int:
     """Return the epoch of a pod's annotation; 0 if there is none, or somebody wrote what is no number."""
-    try:
-        return int(pod.metadata.annotations.get(EPOCH, "0"))
-    except ValueError:
-        return 0
+    return whole(pod.metadata.annotations, EPOCH)
 
 
 def _patch(pod: PodObject, annotations: dict[str, str]) -> dict[str, Any]:

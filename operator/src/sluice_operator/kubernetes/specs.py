@@ -14,7 +14,7 @@ from sluice.errors import Conflict, InvalidModel, StorageUnavailable
 from sluice.model import ModelSpec
 from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.config_maps import ConfigMaps
-from sluice_operator.kubernetes.objects import GENERATION, UID, ConfigMap, Metadata
+from sluice_operator.kubernetes.objects import GENERATION, UID, ConfigMap, Metadata, whole
 from sluice_operator.news import News
 
 _LOG = structlog.get_logger()
@@ -79,10 +79,7 @@ class SpecsInForce:
 def _generation(present: ConfigMap, model: Metadata) -> int:
     """Return which generation of ``model`` a ConfigMap holds; 0 if another's, or what is no number."""
     annotations = present.metadata.annotations
-    try:
-        return int(annotations.get(GENERATION, "0")) if annotations.get(UID) == model.uid else 0
-    except ValueError:
-        return 0
+    return whole(annotations, GENERATION) if annotations.get(UID) == model.uid else 0
 
 
 def _text(document: dict[str, Any]) -> str:

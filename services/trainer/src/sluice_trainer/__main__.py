@@ -60,14 +60,14 @@ def run(configured: TrainerSettings, lifetime: Lifetime) -> None:
     page = Page()
     if not configured.follow_model:
         model = models.load(configured.model_path)
-        _work(configured, model, _locked_for(configured, model), page, lifetime)
+        _work(configured, model, page, lifetime)
         return
     files = ModelFiles([configured.model_path], _learnable, _relevant)
     page.serve(configured.status_port, configured.status_host)
     if found := awaited(files, lifetime.over):
         looking = watch(files, lifetime.begin_anew)
         try:
-            _work(configured, found[0], _locked_for(configured, found[0]), page, lifetime)
+            _work(configured, found[0], page, lifetime)
         except StaleEpoch as error:
             _stay_idle(found[0], error, page, lifetime)
         looking.stop()
@@ -99,18 +99,10 @@ def _learnable(found: Sequence[RecommenderModel]) -> None:
         registry.create(model.spec.algorithm.type, model.spec.algorithm.parameters, 0)
 
 
-def _locked_for(configured: TrainerSettings, model: RecommenderModel) -> IO[str]:
-    return locked(_folder(configured, model), model.key)
-
-
-def _folder(configured: TrainerSettings, model: RecommenderModel) -> Path:
-    return Home(configured.home_path).trainer(model.key) / spec_hash(model.spec)
-
-
-def _work(
-    configured: TrainerSettings, model: RecommenderModel, held: IO[str], page: "Page", lifetime: Lifetime
-) -> None:
+def _work(configured: TrainerSettings, model: RecommenderModel, page: "Page", lifetime: Lifetime) -> None:
     """Wire the trainer to its adapters and drive it."""
+    folder = Home(configured.home_path).trainer(model.key) / spec_hash(model.spec)
+    held = locked(folder, model.key)
     import torch
 
     from sluice_trainer import forked, status
@@ -132,7 +124,7 @@ def _work(
     page.show(describe)
     loop = Loop(
         trainer,
-        folder=_folder(configured, model),
+        folder=folder,
         store=backing.snapshots(model.key),
         log=log,
         catalog=backing.catalog(model.key),
