@@ -111,6 +111,7 @@ class ServingPod:
         self.name, self._world = name, world
         self.refuses: set[str] = set()
         self.slow = False
+        self.source = "shop"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(
@@ -152,7 +153,13 @@ class ServingPod:
         wanted = self.wanted
         loaded = [] if self.slow else [{"id": each} for each in wanted if each not in self.refuses]
         refused = [{"id": each, "reason": "no"} for each in wanted if each in self.refuses]
-        return {"wanted": wanted, "loaded": loaded, "refused": refused, "headroom_bytes": 1 << 30}
+        return {
+            "wanted": wanted,
+            "loaded": loaded,
+            "refused": refused,
+            "headroom_bytes": 1 << 30,
+            "source": self.source,
+        }
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         pod = self

@@ -117,6 +117,39 @@ def test_services_read_the_spec_from_a_config_map(world: World, tmp_path: Path) 
     assert models.load(file).spec.snapshots.events == 77
 
 
+def test_pods_that_mount_the_spec_are_shown_each_new_one(world: World) -> None:
+    for name, config_map in (("home-trainer-0", "home-spec"), ("other", "other-spec")):
+        volume = {"name": "model", "configMap": {"name": config_map, "optional": True}}
+        spec = {"containers": [{"name": "c", "image": "i"}], "volumes": [volume]}
+        world.create("pods", {"metadata": {"name": name}, "spec": spec})
+
+    def shown(name: str) -> str | None:
+        return world.object(f"pods/{name}")["metadata"].get("annotations", {}).get("sluice.dev/spec")
+
+    operator = world.operator()
+    operator.reconcile(1.0)
+    first = shown("home-trainer-0")
+    assert first is not None
+    world.apply(snapshots={"events": 77})
+    operator.reconcile(2.0)
+    assert shown("home-trainer-0") not in (None, first)
+    assert shown("other") is None
+
+
+def test_pods_that_follow_the_items_of_another_source_are_told_of(world: World) -> None:
+    world.cut("gmf-1")
+    operator = world.operator()
+    world.pods[0].source = "elsewhere"
+    world.serves(operator, "gmf-1")
+    world.passes(operator, lambda state: True)
+    ready = world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "OtherSource")
+    assert "source elsewhere, the model's source is shop" in ready["message"]
+    world.pods[0].source = "shop"
+    world.passes(operator, lambda state: True)
+    assert world.condition("Ready")["status"] == "True"
+
+
 def test_a_spec_that_was_read_earlier_does_not_replace_a_later_one(world: World) -> None:
     stale = world.operator()
     read = stale._model.fetch

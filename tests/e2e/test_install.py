@@ -1,6 +1,7 @@
 """From an empty namespace to recommendations by host name, as the tutorial does it."""
 
 import json
+import time
 
 import pytest
 
@@ -22,7 +23,9 @@ def test_the_umbrella_is_ready_before_any_model_exists(installed: Release, shop:
 def test_what_is_posted_through_the_ingress_comes_back_as_recommendations(
     installed: Release, shop: Shop, figures: dict[str, object]
 ) -> None:
+    began = time.monotonic()
     given_a_model_applied_with_kubectl(installed)
+    figures["model_to_api_s"] = round(time.monotonic() - began, 1)
     when_items_and_interactions_are_posted(shop)
     snapshot = then_a_snapshot_is_cut_and_served_by_the_stable_pods(installed)
     then_the_operator_has_written_what_it_decided(installed, snapshot)

@@ -19,6 +19,7 @@ class _Report(msgspec.Struct):
     loaded: list[_Loaded]
     refused: list[_Refused]
     headroom_bytes: int | None = None
+    source: str | None = None
 
 
 def reported(name: str, answer: bytes, *, serving: bool = True) -> Pod:
@@ -35,4 +36,5 @@ def reported(name: str, answer: bytes, *, serving: bool = True) -> Pod:
         refused={each.id: each.reason for each in report.refused},
         headroom_bytes=report.headroom_bytes,
         wanted=frozenset(report.wanted),
+        source=report.source,
     )

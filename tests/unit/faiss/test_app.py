@@ -25,7 +25,7 @@ def live():
 @pytest.fixture
 def client(cut, tmp_path, state, live):
     units = {"s1": opened(tmp_path / "store" / "s1", cut(), live.bind)}
-    return TestClient(create_app(lambda: units, lambda: state[0], lambda: 123))
+    return TestClient(create_app(lambda: units, lambda: state[0], lambda: 123, "shop"))
 
 
 def search(client, **body):
@@ -111,6 +111,7 @@ def test_snapshots_tell_the_pods_state(client, state):
         "loaded": [{"id": "s1", "digest": "d", "rows": 3, "bytes": 10}],
         "refused": [{"id": "s2", "reason": "cut"}],
         "headroom_bytes": 123,
+        "source": "shop",
         "overlay": {"position": {"0": 4, "1": 3}, "items": 5, "refused": 6, "lag": 0, "caught_up": True},
     }
 

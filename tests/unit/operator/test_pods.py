@@ -18,6 +18,7 @@ REPORT = {
     "loaded": [{"id": "a", "digest": "d"}],
     "refused": [{"id": "b", "reason": "no room"}],
     "headroom_bytes": 7,
+    "source": "shop",
     "overlay": {},
 }
 
@@ -107,7 +108,7 @@ def test_an_annotation_says_who_wrote_it(written, epoch):
 def test_a_report_says_what_is_loaded_refused_and_left():
     seen = reported("p", json.dumps(REPORT).encode())
     assert (seen.ready, seen.loaded, seen.wanted) == (False, {"a"}, {"a", "b"})
-    assert (seen.refused, seen.headroom_bytes) == ({"b": "no room"}, 7)
+    assert (seen.refused, seen.headroom_bytes, seen.source) == ({"b": "no room"}, 7, "shop")
 
 
 def test_a_pod_is_ready_when_it_holds_all_it_wants_and_is_in_service():

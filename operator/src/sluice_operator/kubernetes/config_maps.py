@@ -32,8 +32,8 @@ class ConfigMaps:
         data: dict[str, str],
         present: ConfigMap | None,
         annotations: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        """Let one hold ``data``, where ``present`` is what :meth:`read` found.
+    ) -> bool:
+        """Let one hold ``data``, where ``present`` is what :meth:`read` found; return whether it was written.
 
         Raises :class:`~sluice.errors.Conflict` if somebody wrote or made it meanwhile, and
         :class:`~sluice.errors.StorageUnavailable` if it is somebody else's.
@@ -49,8 +49,9 @@ class ConfigMaps:
             body = self._body(name, data, annotations, present)
             self._api.replace(core(self._namespace, "configmaps", name), body, ConfigMap)
         else:
-            return
+            return False
         _LOG.info("config map written", config_map=name)
+        return True
 
     def _says(self, present: ConfigMap, data: dict[str, str], annotations: Mapping[str, str]) -> bool:
         labelled = labels(self._model).items() <= present.metadata.labels.items()

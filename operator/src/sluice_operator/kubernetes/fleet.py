@@ -4,12 +4,13 @@ Neither Deployment's manifest holds a number of replicas. The canary's is the op
 """
 
 import json
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
 
 from sluice.errors import Conflict, StaleEpoch, StorageUnavailable
-from sluice.model import Serving
+from sluice.model import ModelSpec, Serving
 from sluice_operator.adopting import Served
 from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.api import Api
@@ -27,7 +28,7 @@ from sluice_operator.kubernetes.objects import (
 from sluice_operator.kubernetes.pods import Annotations, Reporters, alive, written_at
 from sluice_operator.news import News
 from sluice_operator.rollout.actions import GroupName
-from sluice_operator.rollout.observation import Fleet, Group
+from sluice_operator.rollout.observation import Fleet, Group, Pod
 
 _LOG = structlog.get_logger()
 STABLE_FILE: Final = "snapshots"
@@ -35,12 +36,12 @@ EPOCH_KEY: Final = "epoch"
 
 
 class KubernetesFleet:
-    """:class:`~sluice_operator.controller.FleetPort` of one model; ``serving`` is set before each pass."""
+    """:class:`~sluice_operator.controller.FleetPort` of one model; ``spec`` is set before each pass."""
 
     def __init__(
         self, api: Api, namespace: str, model: str, config_maps: ConfigMaps, reporters: Reporters
     ) -> None:
-        self.serving = Serving()
+        self.spec: ModelSpec | None = None
         self.told_at = 0
         """The highest epoch that a pod was told at, as of the last :meth:`observe`."""
         self._api, self._namespace, self._model = api, namespace, model
@@ -48,8 +49,8 @@ class KubernetesFleet:
         self._annotations = Annotations(api, namespace)
         self._pods: dict[GroupName, list[PodObject]] = {}
         self._canary: Scale | None = None
-        self.problem: Problem | None = None
-        """Why new stable pods do not begin with what is stable now."""
+        self._unrecorded: Problem | None = None
+        self._astray: Problem | None = None
         self._news = News()
 
     def observe(self) -> Fleet:
@@ -58,6 +59,7 @@ class KubernetesFleet:
         self.told_at = max((written_at(pod) for pods in self._pods.values() for pod in pods), default=0)
         self._canary = self._scale(GroupName.CANARY)
         said = self._reporters.ask(pod for pods in self._pods.values() for pod in pods)
+        self._astray = self._following_another(said.values())
         stable, canary = (tuple(said[pod.metadata.name] for pod in self._pods[group]) for group in GroupName)
         return Fleet(
             stable=Group(desired=_replicas(self._scale(GroupName.STABLE)), pods=stable),
@@ -89,6 +91,11 @@ class KubernetesFleet:
         else:
             _LOG.info("canary scaled", model=self._model, replicas=replicas, epoch=epoch)
 
+    @property
+    def problem(self) -> Problem | None:
+        """Why new stable pods do not begin with what is stable now, or pods follow other items than the model's."""
+        return self._unrecorded or self._astray
+
     def served(self) -> Served:
         """Return what ``<model>-stable`` says."""
         present = self._recorded()
@@ -97,7 +104,8 @@ class KubernetesFleet:
     def deployment(self, group: GroupName) -> str:
         """Return a group's Deployment: the one named in the spec, else that of the chart."""
         canary = group is GroupName.CANARY
-        named = self.serving.canary_ref if canary else self.serving.stable_ref
+        serving = self.spec.serving if self.spec is not None else Serving()
+        named = serving.canary_ref if canary else serving.stable_ref
         return named.name if named is not None else f"{self._model}-faiss{'-canary' if canary else ''}"
 
     def _listed(self) -> dict[GroupName, list[PodObject]]:
@@ -108,6 +116,20 @@ class KubernetesFleet:
         return {
             group: [pod for pod in found if pod.metadata.labels[TRACK_LABEL] == group] for group in GroupName
         }
+
+    def _following_another(self, said: Iterable[Pod]) -> Problem | None:
+        """Return that pods follow the items of another source than the spec's, if some do."""
+        if self.spec is None:
+            return None
+        wanted = self.spec.source.name
+        others = sorted({pod.source for pod in said if pod.source is not None} - {wanted})
+        if not others:
+            return None
+        return Problem(
+            "OtherSource",
+            f"Faiss pods follow the items of source {', '.join(others)}, the model's source is {wanted}: "
+            "install the faiss chart with that global.source, or correct spec.source.name.",
+        )
 
     def _scale(self, group: GroupName) -> Scale | None:
         return self._api.get(scale_of(self._namespace, self.deployment(group)), Scale)
@@ -125,7 +147,7 @@ class KubernetesFleet:
             self._record(snapshots, epoch)
         except (Conflict, StorageUnavailable) as error:
             if not isinstance(error, Conflict):  # somebody wrote it just now: the next pass sees
-                self.problem = Problem("StableNotRecorded", str(error))
+                self._unrecorded = Problem("StableNotRecorded", str(error))
             if self._news.broke(str(error)):
                 _LOG.warning(
                     "stable snapshot cannot be written down now",
@@ -133,7 +155,7 @@ class KubernetesFleet:
                     reason=str(error),
                 )
         else:
-            self.problem = None
+            self._unrecorded = None
             if self._news.mended():
                 _LOG.info("stable snapshot is written down again", config_map=self._record_name)
 

@@ -18,6 +18,8 @@ EPOCH: Final = "sluice.dev/epoch"
 UID: Final = "sluice.dev/uid"
 GENERATION: Final = "sluice.dev/generation"
 """Annotations of ``<model>-spec``: whose spec it holds, and which. A lower generation of the same one is refused."""
+SPEC: Final = "sluice.dev/spec"
+"""Annotation of a pod: whose and which generation's ``<model>-spec`` it was last shown, as ``<uid>.<generation>``."""
 COMMAND: Final = "sluice.dev/command"
 """Annotation of a RecommenderModel: what a person asks for."""
 RECOMMENDER_MODELS: Final = crd.MODEL.plural
@@ -74,10 +76,23 @@ class Container(_Read, frozen=True, kw_only=True):
     ports: list[Port] = []
 
 
+class ConfigMapVolume(_Read, frozen=True, kw_only=True):
+    """Which ConfigMap a volume shows."""
+
+    name: str = ""
+
+
+class Volume(_Read, frozen=True, kw_only=True):
+    """A volume of a pod; ``config_map`` is None for one of another kind."""
+
+    config_map: ConfigMapVolume | None = None
+
+
 class PodSpec(_Read, frozen=True, kw_only=True):
     """What runs in a pod."""
 
     containers: list[Container] = []
+    volumes: list[Volume] = []
 
 
 class Condition(_Read, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from sluice_operator.kubernetes.index_snapshots import IndexSnapshots
 from sluice_operator.kubernetes.model import KubernetesModel
 from sluice_operator.kubernetes.notes import KubernetesNotes
 from sluice_operator.kubernetes.pods import Reporters
+from sluice_operator.kubernetes.spec_readers import SpecReaders
 from sluice_operator.kubernetes.specs import SpecsInForce
 from sluice_operator.news import News
 from sluice_operator.rollout.state import RolloutState
@@ -42,7 +43,7 @@ class Reconciler:
         self._api, self._namespace, self._backing = api, namespace, backing
         self._model = KubernetesModel(api, namespace, name)
         config_maps = ConfigMaps(api, namespace, name)
-        self._specs = SpecsInForce(config_maps, name)
+        self._specs = SpecsInForce(config_maps, SpecReaders(api, namespace), name)
         self._fleet = KubernetesFleet(api, namespace, name, config_maps, reporters)
         self._catalog: Catalog = backing.catalog(self.key)
         self._routing: RoutingStore = backing.routing(self.key)
@@ -76,7 +77,7 @@ class Reconciler:
         """Return the state that a pass of the rollout left; without a spec nothing rolls."""
         if spec is None:
             return self._model.read()[1]
-        self._fleet.serving = spec.serving
+        self._fleet.spec = spec
         return self._controlled(spec).reconcile(now)
 
     def _tell_outage(self, error: StorageUnavailable) -> None:

@@ -15,6 +15,7 @@ from sluice.model import ModelSpec
 from sluice_operator.conditions import Problem
 from sluice_operator.kubernetes.config_maps import ConfigMaps
 from sluice_operator.kubernetes.objects import GENERATION, UID, ConfigMap, Metadata, whole
+from sluice_operator.kubernetes.spec_readers import SpecReaders
 from sluice_operator.news import News
 
 _LOG = structlog.get_logger()
@@ -24,8 +25,9 @@ FILE: Final = "model.yaml"
 class SpecsInForce:
     """Reads specs for one model and keeps its ConfigMap."""
 
-    def __init__(self, config_maps: ConfigMaps, model: str) -> None:
+    def __init__(self, config_maps: ConfigMaps, readers: SpecReaders, model: str) -> None:
         self._config_maps, self._name, self._source = config_maps, f"{model}-spec", model
+        self._readers = readers
         self._last: ModelSpec | None = None
         self._news = News()
 
@@ -52,7 +54,8 @@ class SpecsInForce:
                     f"{self._name} holds generation {newer}, not {model.generation}; delete it if nobody wrote it"
                 )
             made = {UID: model.uid, GENERATION: str(model.generation)}
-            self._config_maps.write(self._name, {FILE: text}, present, made)
+            if self._config_maps.write(self._name, {FILE: text}, present, made):
+                self._readers.hurry(self._name, f"{model.uid}.{model.generation}")
         except Conflict:
             raise
         except StorageUnavailable as error:

@@ -28,7 +28,8 @@ class Pod(_Seen, frozen=True, kw_only=True):
     """One Faiss pod as it reports itself.
 
     ``loaded`` holds the snapshots it has verified and serves, ``refused`` those it will not load with the
-    reason, ``wanted`` what it was told. ``headroom_bytes`` is the memory left; None = it did not say.
+    reason, ``wanted`` what it was told. ``headroom_bytes`` is the memory left; None = it did not say. ``source``
+    is whose items and users it follows; None likewise.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Pod(_Seen, frozen=True, kw_only=True):
     refused: dict[str, str] = {}
     headroom_bytes: int | None = None
     wanted: frozenset[str] = frozenset()
+    source: str | None = None
 
 
 class Group(_Seen, frozen=True, kw_only=True):

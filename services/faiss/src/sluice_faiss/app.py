@@ -13,14 +13,17 @@ from sluice_faiss.wanted import WorkerState, not_ready, not_serving
 
 
 def create_app(
-    units: Callable[[], Mapping[str, Held]], state: Callable[[], WorkerState], headroom: Callable[[], int]
+    units: Callable[[], Mapping[str, Held]],
+    state: Callable[[], WorkerState],
+    headroom: Callable[[], int],
+    source: str,
 ) -> falcon.App[Any, Any]:
-    """Return the app: ``units`` are this worker's, ``state`` and ``headroom`` the pod's."""
+    """Return the app: ``units`` are this worker's, ``state``, ``headroom`` and the followed ``source`` the pod's."""
     middleware: list[Any] = [RequestIds(), probes.Measured()]
     app = falcon.App(middleware=middleware)
     problems.install(app)
     app.add_route("/v1/search", SearchResource(units))
-    app.add_route("/v1/snapshots", SnapshotsResource(state, headroom))
+    app.add_route("/v1/snapshots", SnapshotsResource(state, headroom, source))
     probes.add_probes(app, lambda: not_ready(state()))
     app.add_route("/servez", probes.Readyz(lambda: not_serving(state())))
     return app

@@ -54,13 +54,14 @@ def _unknown(request: Search, without_users: bool) -> falcon.HTTPError:
 
 
 class SnapshotsResource:
-    """``GET /v1/snapshots``: what the whole pod wants, serves and refuses."""
+    """``GET /v1/snapshots``: what the whole pod wants, serves and refuses, and whose items it follows."""
 
-    def __init__(self, state: Callable[[], WorkerState], headroom: Callable[[], int]) -> None:
-        self._state, self._headroom = state, headroom
+    def __init__(self, state: Callable[[], WorkerState], headroom: Callable[[], int], source: str) -> None:
+        self._state, self._headroom, self._source = state, headroom, source
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200."""
         document = msgspec.structs.asdict(self._state())
         document["headroom_bytes"] = self._headroom()
+        document["source"] = self._source
         send(resp, document)

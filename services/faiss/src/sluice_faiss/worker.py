@@ -50,7 +50,7 @@ class FaissWorker:
         headroom = instruments.gauge(metrics.HEADROOM)
         self._measuring = Loop("headroom", MEASURE_S, lambda: headroom.set(cache.headroom()))
         self._statsd = statsd.Pusher(settings.statsd, Process.FAISS)
-        self._app = create_app(lambda: self._holder.units, self._state, cache.headroom)
+        self._app = create_app(lambda: self._holder.units, self._state, cache.headroom, settings.source_name)
 
     @property
     def wsgi(self) -> Callable[..., Any]:
