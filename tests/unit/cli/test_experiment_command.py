@@ -61,3 +61,11 @@ def test_the_column_says_whom_models_are_compared_with(home: Path) -> None:
     assert "against ns.a" in head
     [row] = [each for each in rows if "ns.c" in each]
     assert "+0.1000" in row
+
+
+@pytest.mark.parametrize("name", ["asl", "../als"])
+def test_an_unknown_experiment_is_refused_and_leaves_no_file(home: Path, name: str) -> None:
+    done = CliRunner().invoke(app, ["experiment", name, "--home", str(home)])
+    assert done.exit_code == 2
+    assert f"knows nothing of an experiment {name}" in done.stderr
+    assert [path.name for path in home.glob("*.db")] == ["model-experiment.als.db"]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice_cli.commands.local import DEFAULT_HOME, HomeOption, JsonOption, open_backing
+from sluice_cli.commands.local import DEFAULT_HOME, HomeOption, JsonOption, experiments, open_backing
 from sluice_cli.commands.shell import InputError, show_json, show_table
 
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ def experiment(
     """
     from sluice.experiment import rollout_of
 
-    totals = open_backing(home).experiment(name).totals(rollout_of(name), 0)
+    unknown = InputError(f"{home} knows nothing of an experiment {name}; give its name, or wait for requests")
+    backing = open_backing(home)
+    if not backing.shared and name not in experiments(home):
+        raise unknown
+    totals = backing.experiment(name).totals(rollout_of(name), 0)
     models = sorted(totals.requests.keys() | totals.hits.keys())
     if not models:
-        raise InputError(f"{home} knows nothing of an experiment {name}; give its name, or wait for requests")
+        raise unknown
     results = [_result(totals, model, models[0]) for model in models]
     if as_json:
         show_json(results)

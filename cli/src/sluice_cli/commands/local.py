@@ -56,6 +56,11 @@ def _models(home: Path, kind: str) -> list[str]:
     return sorted(key for key in known if key in rolled or not key.startswith(_EXPERIMENT))
 
 
+def experiments(home: Path) -> set[str]:
+    """Return the experiments whose evidence is in files of ``home``."""
+    return {key.removeprefix(_EXPERIMENT) for key in _named(home, "model") if key.startswith(_EXPERIMENT)}
+
+
 def _named(home: Path, kind: str) -> set[str]:
     return {path.stem.removeprefix(f"{kind}-") for path in home.glob(f"{kind}-*.db")}
 
