@@ -11,7 +11,7 @@ from e2e.waiting import until
 USERS = [f"user-{number}" for number in range(60)]
 ITEMS = [f"item-{number}" for number in range(150)]
 INTERACTIONS = 1_200
-"""A little more than the trainer waits for."""
+"""More than the trainer waits for before it trains."""
 LEARNING_S = 180.0
 HANDED_OVER_S = 55.0
 """Less than kubelet takes to see a new ConfigMap by itself, 60 to 90 seconds: the operator has it look."""

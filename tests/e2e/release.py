@@ -31,7 +31,7 @@ MODEL_MANIFEST: dict[str, Any] = {
     "spec": {
         "algorithm": {"type": "GMF", "parameters": {"dimension": 16}},
         "source": {"name": SOURCE},
-        "snapshots": {"interval": "1h", "events": 1000, "historyLimit": 5},
+        "snapshots": {"interval": "1h", "events": 500, "historyLimit": 5},
         "serving": {"stableRef": {"name": TRACKS["stable"]}, "canaryRef": {"name": TRACKS["canary"]}},
         "rollout": {
             "gates": [{"name": "fidelity", "source": "Snapshot", "metric": "indexRecall", "min": "0.98"}]

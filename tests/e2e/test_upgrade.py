@@ -5,8 +5,9 @@ import pytest
 from cluster import images
 from e2e import journey
 from e2e.load import UnderLoad
-from e2e.release import COMPONENTS, Release, image_of
+from e2e.release import COMPONENTS, PATIENCE_S, Release, image_of
 from e2e.shop import Shop
+from e2e.waiting import until
 
 CHANGES = {
     "operator": {"operator": {"image": {"tag": images.NEXT}, "intervalSeconds": 2}},
@@ -39,7 +40,6 @@ def given_a_release_of_one_version(release: Release) -> int:
 
 def when_one_service_is_upgraded(release: Release, service: str) -> None:
     release.helm.upgrade(CHANGES[service])
-    release.wait_until_settled()
 
 
 def when_the_release_goes_back(release: Release, revision: int) -> None:
@@ -48,9 +48,8 @@ def when_the_release_goes_back(release: Release, revision: int) -> None:
 
 
 def then_it_alone_is_of_the_next_version(release: Release, service: str) -> None:
-    assert versions(release) == {
-        each: {images.NEXT if each == service else images.VERSION} for each in COMPONENTS
-    }
+    wanted = {each: {images.NEXT if each == service else images.VERSION} for each in COMPONENTS}
+    until(lambda: versions(release) == wanted, f"{service} is of the next version, alone", PATIENCE_S)
 
 
 def then_all_are_of_one_version_again(release: Release) -> None:

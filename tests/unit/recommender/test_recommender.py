@@ -158,6 +158,34 @@ def test_a_request_that_says_nothing_of_the_candidate_is_not_its_evidence(fakes,
     assert world.counted() == {}
 
 
+class HoldingPods:
+    """Finds items of the snapshots it holds, which each one names; lacks all others."""
+
+    def __init__(self, *held):
+        self.held = set(held)
+
+    def search(self, body):
+        snapshot = msgspec.json.decode(body)["snapshot"]
+        if snapshot not in self.held:
+            raise NotHeld("a pod answered 409")
+        return [(f"of-{snapshot}", 1.0)]
+
+
+@pytest.mark.parametrize("canary", [{}, {"candidate": "s9", "weight": 100}], ids=["stable", "candidate"])
+def test_what_answered_last_goes_on_while_no_pod_holds_what_is_stable_now(fakes, canary):
+    pods = HoldingPods("s1")
+    world = World(fakes, stable=pods, canary=HoldingPods())
+    assert world.ask(n=1).snapshot == "s1"
+    world.routes.current = fakes.routing(epoch=2, stable="s2", **canary)
+    answer = world.ask(n=1)
+    assert (answer.snapshot, answer.strategy, ids(answer)) == ("s1", "personalized", ["of-s1"])
+    assert world.counted() == {}, "it says nothing of s2"
+    pods.held = {"s2"}
+    assert world.ask(n=1).snapshot == "s2"
+    pods.held = {"s1"}
+    assert world.ask(n=1).strategy == "popular", "only what answered last is asked"
+
+
 def test_a_pod_that_misunderstands_a_query_fails_no_request(fakes):
     class MisunderstandingPods:
         def search(self, body):

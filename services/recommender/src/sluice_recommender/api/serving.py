@@ -52,13 +52,19 @@ class Warnings:
 
 
 class Serving:
-    """The snapshots of one model. ``stable`` and ``canary`` are its Faiss pods."""
+    """The snapshots of one model. ``stable`` and ``canary`` are its Faiss pods.
+
+    While no stable pod that is known holds what is stable now, the snapshot that answered last is asked. It happens when
+    all pods were just replaced: name servers go on naming the old ones for up to half a minute, and these serve
+    until their end, but nobody tells them of what becomes stable meanwhile.
+    """
 
     def __init__(
         self, model: str, routes: RoutingTable, tally: Tally, stable: Pods, canary: Pods, warn: Warnings
     ) -> None:
         self._model, self._routes, self._tally, self._warn = model, routes, tally, warn
         self._pods = {"stable": stable, "candidate": canary}
+        self._answered_last: str | None = None
 
     def serve(self, body: dict[str, Any], subject: str, started: float) -> Served:
         """Ask the snapshot dealt to ``subject``; ``started`` is the request's :func:`time.perf_counter`.
@@ -69,17 +75,34 @@ class Serving:
         if deal is None:
             _FALLBACKS.labels(self._model, "no-snapshot").inc()
             return Served()
-        served, telling = self._ask(deal.track, deal.snapshot, body)
-        if served.snapshot is None and deal.track == "candidate":
-            if telling:
-                _CANARY_ERRORS.labels(self._model).inc()
-            if deal.stable is not None:
-                served, _ = self._ask("stable", deal.stable, body)
+        if deal.track == "stable":
+            served, telling = self._ask_stable(deal.snapshot, body)
+        else:
+            served, telling = self._ask_candidate(deal, body)
         if served.snapshot is None:
             _FALLBACKS.labels(self._model, "no-pod").inc()
         if telling:
             self._count(deal, error=served.snapshot != deal.snapshot, started=started)
         return served
+
+    def _ask_candidate(self, deal: Deal, body: dict[str, Any]) -> tuple[Served, bool]:
+        """Do as :meth:`_ask`; stable answers if the candidate cannot."""
+        served, telling = self._ask("candidate", deal.snapshot, body)
+        if served.snapshot is None:
+            if telling:
+                _CANARY_ERRORS.labels(self._model).inc()
+            if deal.stable is not None:
+                served, _ = self._ask_stable(deal.stable, body)
+        return served, telling
+
+    def _ask_stable(self, snapshot: str, body: dict[str, Any]) -> tuple[Served, bool]:
+        """Do as :meth:`_ask`; what answered last does so again while no pod holds ``snapshot``."""
+        served, telling = self._ask("stable", snapshot, body)
+        if served.snapshot is not None:
+            self._answered_last = snapshot
+        elif not telling and self._answered_last not in (None, snapshot):
+            served, _ = self._ask("stable", self._answered_last, body)
+        return served, telling
 
     def _ask(self, track: str, snapshot: str, body: dict[str, Any]) -> tuple[Served, bool]:
         """Return what a snapshot found, and whether that tells anything of it."""
