@@ -54,9 +54,9 @@ class Warnings:
 class Serving:
     """The snapshots of one model. ``stable`` and ``canary`` are its Faiss pods.
 
-    While no stable pod that is known holds what is stable now, the snapshot that answered last is asked. It happens when
-    all pods were just replaced: name servers go on naming the old ones for up to half a minute, and these serve
-    until their end, but nobody tells them of what becomes stable meanwhile.
+    While no stable pod that is known holds what is stable now, the snapshot that answered last is asked. It happens
+    when all pods were just replaced: name servers go on naming the old ones for up to half a minute, and these
+    serve until their end, but nobody tells them of what becomes stable meanwhile.
     """
 
     def __init__(
