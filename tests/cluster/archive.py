@@ -48,7 +48,7 @@ def _lay_out(reference: str, layout: Path, present: Collection[str]) -> None:
     _place_holders(layout, reference, present)
     source = f"containers-storage:[overlay@{store.FOLDER}/storage+{store.FOLDER}/run]{reference}"
     target = f"oci:{layout}:{reference}"
-    store.run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, target)
+    store.contained("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, target)
     index = layout / "index.json"
     content: dict[str, Any] = json.loads(index.read_bytes())
     annotations = content["manifests"][0]["annotations"]

@@ -23,7 +23,12 @@ class ImagesError(ClusterError):
 def buildah(*arguments: str, quiet: bool = True) -> str:
     """Run one command of buildah and return what it prints; ``quiet=False`` lets the build be watched instead."""
     storage = ("--root", f"{FOLDER}/storage", "--runroot", f"{FOLDER}/run", "--storage-driver", "overlay")
-    return run("buildah", *storage, *arguments, quiet=quiet)
+    return contained("buildah", *storage, *arguments, quiet=quiet)
+
+
+def contained(program: str, *arguments: str, quiet: bool = True) -> str:
+    """Run a program that mounts things: they are gone with it, also if it is killed."""
+    return run("unshare", "--mount", "--propagation=private", program, *arguments, quiet=quiet)
 
 
 def run(program: str, *arguments: str, quiet: bool = True) -> str:

@@ -105,12 +105,12 @@ def unit(name: str) -> Callable[[Path], Manifest]:
 
 
 class ServingPod:
-    """A pod that holds what its annotation wants, except what it refuses; ``silent`` ones do not answer."""
+    """A pod that holds what its annotation wants, except what it refuses; ``blind`` ones see it when reminded."""
 
     def __init__(self, world: "World", name: str, track: str) -> None:
         self.name, self._world = name, world
         self.refuses: set[str] = set()
-        self.slow = False
+        self.slow = self.blind = False
         self.source = "shop"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -145,12 +145,17 @@ class ServingPod:
     def wanted(self) -> list[str]:
         return json.loads(self.annotations.get("sluice.dev/snapshots", "[]"))
 
+    @property
+    def sees(self) -> list[str]:
+        """What kubelet has brought to the pod."""
+        return [] if self.blind and "sluice.dev/reminded" not in self.annotations else self.wanted
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
     def _report(self) -> dict[str, Any]:
-        wanted = self.wanted
+        wanted = self.sees
         loaded = [] if self.slow else [{"id": each} for each in wanted if each not in self.refuses]
         refused = [{"id": each, "reason": "no"} for each in wanted if each in self.refuses]
         return {

@@ -136,6 +136,22 @@ def test_pods_that_mount_the_spec_are_shown_each_new_one(world: World) -> None:
     assert shown("other") is None
 
 
+def test_a_pod_whose_annotation_kubelet_missed_is_touched_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.pods[0].blind = True
+    world.cut("gmf-1")
+    operator = world.operator()
+    monkeypatch.setattr(operator._fleet._reminders, "_patience_s", 3_600.0)
+    with pytest.raises(AssertionError):
+        world.serves(operator, "gmf-1")
+    assert "sluice.dev/reminded" not in world.pods[0].annotations, "not before it had its time"
+    monkeypatch.setattr(operator._fleet._reminders, "_patience_s", 0.0)
+    world.serves(operator, "gmf-1")
+    assert world.pods[0].annotations["sluice.dev/reminded"] == "1"
+    assert "sluice.dev/reminded" not in world.pods[1].annotations
+
+
 def test_pods_that_follow_the_items_of_another_source_are_told_of(world: World) -> None:
     world.cut("gmf-1")
     operator = world.operator()

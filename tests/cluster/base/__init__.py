@@ -24,7 +24,7 @@ def ensure() -> None:
 def _bootstrap(root: Path) -> None:
     """Install Debian into ``root``; its mounts are in a namespace of its own and end with it, killed or not."""
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)]
-    store.run("unshare", "--mount", "--propagation=private", *command)
+    store.contained(*command)
 
 
 def _pack(root: Path, archive: Path) -> None:

@@ -26,6 +26,7 @@ from sluice_operator.kubernetes.objects import (
     whole,
 )
 from sluice_operator.kubernetes.pods import Annotations, Reporters, alive, written_at
+from sluice_operator.kubernetes.reminders import Reminders
 from sluice_operator.news import News
 from sluice_operator.rollout.actions import GroupName
 from sluice_operator.rollout.observation import Fleet, Group, Pod
@@ -46,7 +47,7 @@ class KubernetesFleet:
         """The highest epoch that a pod was told at, as of the last :meth:`observe`."""
         self._api, self._namespace, self._model = api, namespace, model
         self._config_maps, self._reporters = config_maps, reporters
-        self._annotations = Annotations(api, namespace)
+        self._annotations, self._reminders = Annotations(api, namespace), Reminders(api, namespace)
         self._pods: dict[GroupName, list[PodObject]] = {}
         self._canary: Scale | None = None
         self._unrecorded: Problem | None = None
@@ -56,9 +57,11 @@ class KubernetesFleet:
     def observe(self) -> Fleet:
         """See :class:`~sluice_operator.controller.FleetPort`."""
         self._pods = self._listed()
-        self.told_at = max((written_at(pod) for pods in self._pods.values() for pod in pods), default=0)
+        every = [pod for pods in self._pods.values() for pod in pods]
+        self.told_at = max(map(written_at, every), default=0)
         self._canary = self._scale(GroupName.CANARY)
-        said = self._reporters.ask(pod for pods in self._pods.values() for pod in pods)
+        said = self._reporters.ask(every)
+        self._reminders.look((pod, said[pod.metadata.name]) for pod in every)
         self._astray = self._following_another(said.values())
         stable, canary = (tuple(said[pod.metadata.name] for pod in self._pods[group]) for group in GroupName)
         return Fleet(

@@ -20,6 +20,8 @@ GENERATION: Final = "sluice.dev/generation"
 """Annotations of ``<model>-spec``: whose spec it holds, and which. A lower generation of the same one is refused."""
 SPEC: Final = "sluice.dev/spec"
 """Annotation of a pod: whose and which generation's ``<model>-spec`` it was last shown, as ``<uid>.<generation>``."""
+REMINDED: Final = "sluice.dev/reminded"
+"""Annotation of a pod: how often it was touched because it had not seen what it was told."""
 COMMAND: Final = "sluice.dev/command"
 """Annotation of a RecommenderModel: what a person asks for."""
 RECOMMENDER_MODELS: Final = crd.MODEL.plural
