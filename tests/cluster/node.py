@@ -13,7 +13,8 @@ CONTROLLERS_PORT = 10257
 SCHEDULER_PORT = 10259
 DNS_HEALTH_PORT = 10280
 DNS_READY_PORT = 10281
-DNS_TTL_S = 30
+DNS_TTL_S = 5
+"""CoreDNS's own default is 30: what the charts wait for by default, and tests would wait for with them."""
 
 
 def kubelet(folder: Path) -> str:

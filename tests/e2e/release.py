@@ -21,6 +21,8 @@ COMPONENTS = {
     "recommender": ("api", "profiles"),
 }
 """What the pods of each service are called in their label ``app.kubernetes.io/component``."""
+DRAIN_S = 10
+"""How long a Faiss pod on its way out serves; longer than the node's name server keeps its address."""
 PATIENCE_S = 120.0
 """How long anything may take that is a matter of seconds: the machine may be busy."""
 
@@ -58,7 +60,7 @@ def values(backing: Backing, host: str) -> dict[str, Any]:
         },
         "operator": {"resources": small, "intervalSeconds": 1},
         "trainer": {"persistence": volume, "resources": small, "checkpointSeconds": 5},
-        "faiss": {"resources": small},
+        "faiss": {"resources": small, "drainSeconds": DRAIN_S},
         "recommender": {
             "api": {"resources": small, "keys": {"existingSecret": "sluice-keys"}},
             "profiles": {"resources": small},
