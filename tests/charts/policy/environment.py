@@ -88,8 +88,8 @@ def processes_listen_where_pods_say(objects: Objects) -> Iterator[str]:
                 if given.get(name) not in declared:
                     yield f"{place}{name} is {given.get(name)}, a port that it does not declare"
                 host = name.replace("_PORT", "_HOST")
-                if given.get(host) != "0.0.0.0":
-                    yield f"{place}{host} is {given.get(host)}, so no probe reaches it; set 0.0.0.0"
+                if given.get(host) not in ("0.0.0.0", "::"):
+                    yield f"{place}{host} is {given.get(host)}, so no probe reaches it; set 0.0.0.0 or ::"
 
 
 def _plain(container: Object) -> dict[str, str]:
