@@ -20,7 +20,7 @@ from kubernetes.client import Configuration
 
 from sluice.backing import Backing
 from sluice.encoder import MeanEncoder
-from sluice.errors import StorageUnavailable
+from sluice.errors import Conflict, StorageUnavailable
 from sluice.model import ModelSpec, spec_hash
 from sluice.snapshot import writer
 from sluice.snapshot.content import UnitContent, VectorsContent
@@ -227,13 +227,20 @@ class World:
             "metadata": {"name": self.model},
             "spec": SPEC | fields,
         }
-        present = self.recommender_model()
-        if present is None:
+        if self.recommender_model() is None:
             self.api.create(self.ours("recommendermodels"), body)
         else:
-            self.api.replace(
-                self.ours(f"recommendermodels/{self.model}"), present | {"spec": SPEC | fields}, dict
-            )
+            until(lambda: self._respecified(SPEC | fields), "the spec is written")
+
+    def _respecified(self, spec: dict[str, Any]) -> bool:
+        """Whether the model was given another spec; not if its status was written meanwhile."""
+        present = self.recommender_model()
+        assert present is not None
+        try:
+            self.api.replace(self.ours(f"recommendermodels/{self.model}"), present | {"spec": spec}, dict)
+        except Conflict:
+            return False
+        return True
 
     def recommender_model(self) -> dict[str, Any] | None:
         return self.api.get(self.ours(f"recommendermodels/{self.model}"), dict)
