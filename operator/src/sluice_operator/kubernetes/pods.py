@@ -144,5 +144,21 @@ def written_at(pod: PodObject) -> int:
     return whole(pod.metadata.annotations, EPOCH)
 
 
+def touch(api: Api, namespace: str, pod: PodObject, annotation: str, value: str) -> bool:
+    """Annotate a pod so that kubelet looks at it now; return whether that was done: a failure costs only time.
+
+    Raises :class:`Unreachable`, as then asking for another one is of no use.
+    """
+    body = {"metadata": {"annotations": {annotation: value}}}
+    try:
+        api.patch(core(namespace, "pods", pod.metadata.name), body)
+    except Unreachable:
+        raise
+    except (Conflict, StorageUnavailable) as error:
+        _LOG.debug("pod not touched", pod=pod.metadata.name, reason=str(error))
+        return False
+    return True
+
+
 def _patch(pod: PodObject, annotations: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"resourceVersion": pod.metadata.resource_version, "annotations": annotations}}

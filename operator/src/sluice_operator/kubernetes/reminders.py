@@ -11,10 +11,9 @@ from typing import Final
 
 import structlog
 
-from sluice.errors import Conflict, StorageUnavailable
 from sluice_operator.kubernetes.api import Api
-from sluice_operator.kubernetes.objects import REMINDED, SNAPSHOTS, PodObject, core, whole
-from sluice_operator.kubernetes.pods import in_service
+from sluice_operator.kubernetes.objects import REMINDED, SNAPSHOTS, PodObject, whole
+from sluice_operator.kubernetes.pods import in_service, touch
 from sluice_operator.rollout.observation import Pod
 
 _LOG = structlog.get_logger()
@@ -29,7 +28,10 @@ class Reminders:
         self._unseen: dict[tuple[str, str], float] = {}
 
     def look(self, seen: Iterable[tuple[PodObject, Pod]]) -> None:
-        """Touch each pod in service that has not seen for a while what it was told; failures are tried again."""
+        """Touch each pod in service that has not seen for a while what it was told; failures are tried again.
+
+        Raises :class:`~sluice_operator.kubernetes.api.Unreachable`.
+        """
         now, before = time.monotonic(), self._unseen
         self._unseen = {}
         for pod, said in seen:
@@ -43,14 +45,9 @@ class Reminders:
 
     def _touch(self, pod: PodObject) -> bool:
         count = whole(pod.metadata.annotations, REMINDED) + 1
-        body = {"metadata": {"annotations": {REMINDED: str(count)}}}
-        try:
-            self._api.patch(core(self._namespace, "pods", pod.metadata.name), body)
-        except (Conflict, StorageUnavailable) as error:
-            _LOG.debug("pod not reminded", pod=pod.metadata.name, reason=str(error))
-            return False
-        _LOG.info("pod reminded of what to hold", pod=pod.metadata.name, count=count)
-        return True
+        if touched := touch(self._api, self._namespace, pod, REMINDED, str(count)):
+            _LOG.info("pod reminded of what to hold", pod=pod.metadata.name, count=count)
+        return touched
 
 
 def _named(told: str) -> frozenset[str] | None:

@@ -6,10 +6,10 @@ gets an annotation; whoever is missed learns of the ConfigMap a little later.
 
 import structlog
 
-from sluice.errors import Conflict, StorageUnavailable
+from sluice.errors import StorageUnavailable
 from sluice_operator.kubernetes.api import Api
 from sluice_operator.kubernetes.objects import SPEC, PodObject, core
-from sluice_operator.kubernetes.pods import alive
+from sluice_operator.kubernetes.pods import alive, touch
 
 _LOG = structlog.get_logger()
 
@@ -22,12 +22,11 @@ class SpecReaders:
 
     def hurry(self, config_map: str, version: str) -> None:
         """Let every pod that mounts ``config_map`` have its ``version`` soon; a failure costs only time."""
-        body = {"metadata": {"annotations": {SPEC: version}}}
         try:
             for pod in self._api.listed(core(self._namespace, "pods"), PodObject):
                 if alive(pod) and config_map in mounted(pod):
-                    self._api.patch(core(self._namespace, "pods", pod.metadata.name), body)
-        except (Conflict, StorageUnavailable) as error:
+                    touch(self._api, self._namespace, pod, SPEC, version)
+        except StorageUnavailable as error:
             _LOG.debug("pods are not shown the config map", config_map=config_map, reason=str(error))
 
 
