@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from cluster.commands import ClusterError, missing, run
-from sluice_cli.backends import cache
+from sluice_cli.backends import cache, tools
+from sluice_cli.backends.tools import BackendUnavailable
 
 IMAGES: Final = {
     "buildah": "buildah",
@@ -32,8 +33,6 @@ _NODE: Final = {
 ALL: Final = _NODE | IMAGES
 """Programs, and files by their paths, to the packages that they are in."""
 _SERVICES: Final = ("containerd", "nginx")
-_WAIT: Final = ("-o", "DPkg::Lock::Timeout=300")
-"""A machine that has just started may be upgrading itself."""
 
 
 def install(needed: Mapping[str, str] = ALL) -> None:
@@ -59,18 +58,11 @@ def _is_there(name: str) -> bool:
 
 
 def _install(packages: list[str]) -> None:
-    command = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages)
     try:
-        _apt(*command)
-    except ClusterError:
-        _apt("apt-get", "update", "--quiet")  # a machine that never updated knows no package
-        _apt(*command)
+        tools.install(*packages)
+    except BackendUnavailable as error:
+        raise ClusterError(str(error)) from error
     if Path("/run/systemd/system").exists():
         for service in _SERVICES:
             if service in packages:
                 run("systemctl", "disable", "--now", service)
-
-
-def _apt(*command: str) -> None:
-    # Debian starts a service with its package unless told not to; ours are the cluster's own.
-    run(*command, *_WAIT, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")

@@ -66,17 +66,18 @@ def redis_server() -> str:
     if shutil.which("redis-server") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         with cache.locked("apt.lock"):
             if shutil.which("redis-server") is None:
-                _install("redis-server")
+                install("redis-server")
     return find("redis-server")
 
 
-def _install(package: str) -> None:
-    install = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package)
+def install(*packages: str) -> None:
+    """Install Debian's packages, as root, while holding ``apt.lock``; raises :class:`BackendUnavailable`."""
+    command = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages)
     try:
-        _apt(*install)
+        _apt(*command)
     except BackendUnavailable:
         _apt("apt-get", "update", "--quiet")  # a machine that never updated knows no package
-        _apt(*install)
+        _apt(*command)
 
 
 def _apt(*command: str) -> None:
