@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import harness
 import msgspec
 import numpy as np
 import yaml
@@ -35,7 +37,7 @@ from sluice_operator.settings import OperatorSettings
 ROOT = Path(__file__).parents[2]
 CRDS = sorted((ROOT / "manifests" / "crds").glob("*.yaml"))
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-DEADLINE_S = 30.0
+until = partial(harness.until, timeout_s=30.0)
 SPEC = {"algorithm": {"type": "GMF"}, "source": {"name": "shop"}}
 FALLING = {"rollout": {"steps": [{"setWeight": 50}, {"setWeight": 5}]}}
 """A spec that the API server takes and lint does not."""
@@ -50,15 +52,6 @@ ROLE = [
     {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get", "patch"]},
 ]
 """What the operator may do in its namespace, as ADR 0016 lists it, and nothing in any other."""
-
-
-def until(true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """Poll until something is true and return it."""
-    deadline = time.monotonic() + deadline_s
-    while not (found := true()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
 
 
 def api_of(kubeconfig: Path) -> Api:

@@ -48,7 +48,7 @@ def restartable(folder: Path) -> Iterator[Plane]:
 
     def start() -> None:
         server.start([str(program("kube-apiserver")), *made.apiserver(alone=True)], folder)
-        until(api.Api(kubeconfig).is_ready, server.last_words(), 120.0)
+        until(api.Api(kubeconfig).is_ready, server.last_words(), timeout_s=120.0)
 
     try:
         etcd.start([str(program("etcd")), *made.etcd()], folder)
@@ -232,7 +232,11 @@ def test_it_goes_on_when_the_api_server_was_killed_and_is_back(plane: Plane, wor
     plane.start()
     until(serves(world, "gmf-2"), "not served again")
     world.apply(snapshots={"events": 43})
-    until(lambda: "43" in world.config_map("home-spec")["model.yaml"], "changes are not seen any more", 60.0)
+    until(
+        lambda: "43" in world.config_map("home-spec")["model.yaml"],
+        "changes are not seen any more",
+        timeout_s=60.0,
+    )
     assert operator.process.poll() is None
 
 
@@ -250,7 +254,11 @@ def test_it_goes_on_when_the_definition_was_deleted_and_is_back(tmp_path: Path) 
                 plane.api.delete(path, definition["metadata"]["uid"])
                 until(lambda path=path: plane.api.get(path, dict) is None, "the definition stays")
             ended = "watch ended, it is begun anew"
-            until(lambda: [line for line in operator.said() if line["event"] == ended], "no word of it", 60.0)
+            until(
+                lambda: [line for line in operator.said() if line["event"] == ended],
+                "no word of it",
+                timeout_s=60.0,
+            )
             install_crds(plane.api)
             world.apply(snapshots={"events": 42})
             until(lambda: "42" in world.config_map("home-spec")["model.yaml"], "the model is not seen")
@@ -281,7 +289,7 @@ def test_two_processes_at_once_do_no_harm(world: World, start) -> None:
     both = [start(), start()]
     for name in ("gmf-1", "gmf-2", "gmf-3"):
         world.cut(name)
-        until(serves(world, name), f"{name} is not served", 60.0)
+        until(serves(world, name), f"{name} is not served", timeout_s=60.0)
     assert all(operator.process.poll() is None for operator in both)
     until(lambda: len(promotions(world)) >= 3, "decisions are not told")
     assert len(promotions(world)) == len(set(promotions(world))) == 3
